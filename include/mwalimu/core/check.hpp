@@ -38,7 +38,7 @@ template <class E, class... Args>
 /// Throws E with the streamed arguments as its text unless `condition` holds. Checked in every build
 /// type: these are the caller's mistakes, not ours.
 template <class E, class... Args>
-void require(bool condition, const Args&... args) {
+constexpr void require(bool condition, const Args&... args) {
   if (!condition) [[unlikely]] detail::fail<E>(args...);
 }
 
