@@ -1,0 +1,108 @@
+// optim/state: what an optimiser remembers between steps, and the view of one step that the rules
+// work on.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "mwalimu/core/tensor.hpp"
+#include "mwalimu/optim/chunks.hpp"
+#include "mwalimu/optim/options.hpp"
+#include "mwalimu/optim/segment.hpp"
+
+namespace mwalimu::optim::detail {
+
+// Running averages laid out as the arena is. An optimiser is a value: copies do not share them.
+struct OptimizerState {
+  Tensor<float> momentum, squared, slow;  // an empty one is not used by the rule
+  std::vector<std::int64_t> steps;        // by segment: a segment counts the steps it took part in
+
+  OptimizerState() = default;
+  OptimizerState(OptimizerState&&) noexcept = default;
+  OptimizerState& operator=(OptimizerState&&) noexcept = default;
+  OptimizerState(const OptimizerState& other)
+      : momentum(other.momentum.clone()),
+        squared(other.squared.clone()),
+        slow(other.slow.clone()),
+        steps(other.steps) {}
+  OptimizerState& operator=(const OptimizerState& other) { return *this = OptimizerState(other); }
+};
+
+// One step as the rules see it. `state.steps` is already that of this step (1 on the first).
+struct Step {
+  std::span<float> values;
+  std::span<const float> gradients;
+  std::span<const Segment> segments;
+  const ChunkPlan& plan;
+  const HyperParameters& hyper;
+  OptimizerState& state;
+
+  int segment_count() const { return static_cast<int>(segments.size()); }
+  const Segment& segment(int s) const { return segments[static_cast<std::size_t>(s)]; }
+  double t(int s) const { return static_cast<double>(state.steps[static_cast<std::size_t>(s)]); }
+  double lr(int s) const {
+    const double scale = hyper.group_scale.empty()
+                             ? 1.0
+                             : hyper.group_scale[static_cast<std::size_t>(segment(s).group)];
+    return hyper.lr * scale;
+  }
+  double weight_decay(int s, double weight_decay) const {
+    return segment(s).decay ? weight_decay : 0.0;
+  }
+  template <class Options>
+  double momentum(const Options& options) const {
+    return hyper.momentum.value_or(options.momentum);
+  }
+
+  float* p(const Chunk& chunk) const { return values.data() + chunk.begin; }
+  const float* g(const Chunk& chunk) const { return gradients.data() + chunk.begin; }
+  float* m(const Chunk& chunk) const { return state.momentum.data() + chunk.begin; }
+  float* v(const Chunk& chunk) const { return state.squared.data() + chunk.begin; }
+  float* slow(const Chunk& chunk) const { return state.slow.data() + chunk.begin; }
+
+  // f(chunk, index) for the chunks of trainable segments.
+  template <class F>
+  void for_each(std::size_t first, std::size_t last, F&& f) const {
+    plan.for_each(first, last, [&](const Chunk& chunk, std::size_t index) {
+      if (segment(chunk.segment).trainable) f(chunk, index);
+    });
+  }
+  template <class F>
+  void for_each(F&& f) const {
+    for_each(0, plan.chunks().size(), f);
+  }
+
+  // The rules that scale by norms: wave by wave, chunk_sums(chunk) -> NormSums over all chunks,
+  // then set(segment, sums) for each trainable segment with its total, then update(chunk). Chunks
+  // are added in order, so the totals do not depend on the threads.
+  template <class ChunkSums, class Set, class Update>
+  void by_wave(ChunkSums&& chunk_sums, Set&& set, Update&& update) const;
+};
+
+// Sums of squares: of the parameter, and of the gradient or the proposed update.
+struct NormSums {
+  double parameter = 0, other = 0;
+};
+
+template <class ChunkSums, class Set, class Update>
+void Step::by_wave(ChunkSums&& chunk_sums, Set&& set, Update&& update) const {
+  std::vector<NormSums> sums(plan.chunks().size());
+  for (const ChunkPlan::Wave& wave : plan.waves()) {
+    for_each(wave.first_chunk, wave.last_chunk,
+             [&](const Chunk& chunk, std::size_t index) { sums[index] = chunk_sums(chunk); });
+    std::size_t index = wave.first_chunk;
+    for (int s = wave.first_segment; s < wave.last_segment; ++s) {
+      NormSums total;
+      for (; index < wave.last_chunk && plan.chunks()[index].segment == s; ++index) {
+        total.parameter += sums[index].parameter;
+        total.other += sums[index].other;
+      }
+      if (segment(s).trainable) set(s, total);
+    }
+    for_each(wave.first_chunk, wave.last_chunk,
+             [&](const Chunk& chunk, std::size_t) { update(chunk); });
+  }
+}
+
+}  // namespace mwalimu::optim::detail
