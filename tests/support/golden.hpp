@@ -4,10 +4,9 @@
 //       MWALIMU_GOLDEN_CASES(cases, "linear");            // skips, with the reason, where absent
 //       for (const golden::Case& c : cases) {
 //         SCOPED_TRACE(c.id());
-//         const auto x = c.fill("input", {c.at("B"), c.at("n_in")}, golden::Fill::input);  //
-//         floats
+//         const auto x = c.fill("input", {c.at("B"), c.at("n_in")}, golden::Fill::input);
 //         ...
-//         EXPECT_TRUE(c.near("y", to_double(y)));         // by the case's own tolerance
+//         EXPECT_TRUE(c.near("y", test::to_double(y)));   // by the case's own tolerance
 //       }
 //     }
 #pragma once

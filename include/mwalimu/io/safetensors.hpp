@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -22,42 +21,11 @@
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/io/atomic_file.hpp"
-#include "mwalimu/io/dtype.hpp"
 #include "mwalimu/io/mapped_file.hpp"
 #include "mwalimu/io/safetensors_header.hpp"
+#include "mwalimu/io/tensor_info.hpp"
 
 namespace mwalimu::io {
-
-/// One tensor of a file: its name, type, shape and row-major little-endian bytes. Read, `bytes`
-/// point into the mapped file and may lie at any address (copy them out, never cast); to be
-/// written, into memory of the caller's that outlives the call.
-struct TensorInfo {
-  std::string name;
-  Dtype dtype = Dtype::f32;
-  std::vector<std::int64_t> shape;
-  std::span<const std::byte> bytes;
-
-  /// Elements: the product of the shape, 1 for a scalar.
-  std::int64_t numel() const { return static_cast<std::int64_t>(bytes.size() / dtype_size(dtype)); }
-
-  /// Copies the elements out.
-  /// @throws ValueError  the file holds another element type than T.
-  template <class T>
-  std::vector<T> values() const {
-    require<ValueError>(dtype == dtype_of<T>, "tensor '", name, "' is ", dtype_name(dtype),
-                        ", want ", dtype_name(dtype_of<T>));
-    std::vector<T> out(static_cast<std::size_t>(numel()));
-    if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
-    return out;
-  }
-};
-
-/// What a TensorInfo to be written looks like for elements in memory.
-template <class T>
-TensorInfo tensor_info(std::string name, std::vector<std::int64_t> shape,
-                       std::span<const T> values) {
-  return {std::move(name), dtype_of<T>, std::move(shape), std::as_bytes(values)};
-}
 
 /// The format's `__metadata__`: text by name.
 using Metadata = std::map<std::string, std::string, std::less<>>;

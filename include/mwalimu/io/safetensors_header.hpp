@@ -6,8 +6,6 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -15,25 +13,9 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/io/dtype.hpp"
 #include "mwalimu/io/file.hpp"
 
 namespace mwalimu::io::detail {
-
-/// Bytes of a tensor; nothing where an extent is negative or the product passes 2^63.
-inline std::optional<std::uint64_t> byte_size(std::span<const std::int64_t> shape, Dtype dtype) {
-  bool empty = false;
-  for (const std::int64_t extent : shape) {
-    if (extent < 0) return std::nullopt;
-    empty = empty || extent == 0;
-  }
-  if (empty) return 0;
-  std::int64_t bytes = static_cast<std::int64_t>(dtype_size(dtype));
-  for (const std::int64_t extent : shape) {
-    if (__builtin_mul_overflow(bytes, extent, &bytes)) return std::nullopt;
-  }
-  return static_cast<std::uint64_t>(bytes);
-}
 
 /// @throws ValueError  the text is not UTF-8.
 inline std::string json_string(const std::string& text) {
