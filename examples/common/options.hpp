@@ -1,0 +1,106 @@
+// examples/common/options: the options that the programs share, with one meaning everywhere.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdint>
+#include <iostream>
+#include <string>
+
+#include "mwalimu/core/check.hpp"
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/place.hpp"
+
+namespace mwalimu::programs {
+
+/// The values of the shared options; a program sets its own defaults before it declares them.
+struct CommonOptions {
+  std::string data;  ///< folder of images; required where it has no default
+  std::string out;   ///< folder to write; required where it has no default
+  std::string device = "auto";
+  std::string precision = "float32";
+  std::uint64_t seed = 0;
+  int threads = 0;  ///< 0: MWALIMU_THREADS, else all cores
+  bool resume = false;
+  bool overwrite = false;
+  bool skip_bad = false;
+};
+
+/// For options bound to std::uint64_t: CLI11 itself would read -1 as the largest number and cut
+/// what is larger still.
+inline std::string check_unsigned(const std::string& text) {
+  std::uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, value);
+  if (result.ec == std::errc() && result.ptr == end) return {};
+  return "want a whole number from 0 to 18446744073709551615, got " + text;
+}
+
+/// Which of them a program takes: all, unless it says otherwise.
+struct CommonChoice {
+  bool data = true;     ///< --data and --skip-bad
+  bool out = true;      ///< --out and --overwrite
+  bool compute = true;  ///< --device, --precision, --threads
+  bool seed = true;     ///< --seed
+  bool resume = true;   ///< --resume
+};
+
+/// Declares the chosen options on `app`, bound to `options`, which must outlive the parsing.
+inline void add_common_options(CLI::App& app, CommonOptions& options, CommonChoice choice = {}) {
+  if (choice.data) {
+    app.add_option("--data", options.data, "folder of images and labels")
+        ->required(options.data.empty())
+        ->type_name("DIR");
+  }
+  if (choice.out) {
+    app.add_option("--out", options.out, "folder to write into")
+        ->required(options.out.empty())
+        ->type_name("DIR");
+  }
+  if (choice.compute) {
+    app.add_option("--device", options.device, "where to compute")
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+        ->type_name("NAME");
+    app.add_option("--precision", options.precision, "element type of activations")
+        ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+        ->type_name("NAME");
+    app.add_option("--threads", options.threads, "host threads; 0: all cores")
+        ->check(CLI::Range(0, 4095))
+        ->type_name("N");
+  }
+  if (choice.seed) {
+    app.add_option("--seed", options.seed, "determines every random number")
+        ->check(check_unsigned)
+        ->type_name("N");
+  }
+  if (choice.data) {
+    app.add_flag("--skip-bad", options.skip_bad,
+                 "leave out files and rows that are broken, instead of stopping");
+  }
+  // What to do about an earlier run describes this call, not the run: no config file holds it.
+  if (choice.resume) {
+    app.add_flag("--resume", options.resume, "continue the run in --out")->configurable(false);
+  }
+  if (choice.out) {
+    app.add_flag("--overwrite", options.overwrite, "replace an earlier run in --out")
+        ->configurable(false);
+  }
+}
+
+/// Sets the number of threads, checks device and precision, says what will be used, and returns the
+/// device to compute on. Programs call it before anything that computes.
+/// @throws DeviceError  --device names what this build or machine does not have.
+/// @throws ValueError   --precision is not available, or MWALIMU_THREADS is malformed.
+inline Device start(const CommonOptions& options) {
+  configure_threads(options.threads);
+  require<DeviceError>(options.device != "cuda",
+                       "--device cuda: this build has no CUDA; use --device cpu or auto");
+  require<ValueError>(options.precision == "float32", "--precision ", options.precision,
+                      ": this build computes in float32 only; leave the option out");
+  std::cout << "device: cpu" << (options.device == "auto" ? " (this build has no CUDA)" : "")
+            << ", " << num_threads() << (num_threads() == 1 ? " thread, " : " threads, ")
+            << options.precision << std::endl;
+  return Device::cpu();
+}
+
+}  // namespace mwalimu::programs
