@@ -1,0 +1,169 @@
+// data/augment: the classifier's inputs. Training flips, rotates, zooms, tilts and lights an image
+// by chance, in one resampling; evaluation resizes it; test-time augmentation does both in turn.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "mwalimu/core/random.hpp"
+#include "mwalimu/data/affine.hpp"
+#include "mwalimu/data/area_resize.hpp"
+#include "mwalimu/data/crop_resize.hpp"
+#include "mwalimu/data/pixels.hpp"
+
+namespace mwalimu::data {
+
+/// What training does to an image; the defaults are the study's (fastai's aug_transforms).
+struct AugmentOptions {
+  int size = 224;            ///< side of the square result, pixels
+  Range scale{1.0f, 1.0f};   ///< of a random resized crop, fractions of the area; 1..1: whole image
+  Range aspect{1.0f, 1.0f};  ///< width / height of that crop
+  float flip = 0.5f;         ///< probability of swapping left and right
+  float affine = 0.75f;      ///< probability, each, of rotation, zoom and either axis of the tilt
+  float degrees = 10.0f;     ///< rotation by U(-x, x)
+  float zoom = 1.1f;         ///< magnification U(1, x) about a random point, x >= 1
+  float warp = 0.2f;         ///< tilt of each axis U(-x, x), 0 <= x < 0.5
+  float light = 0.75f;       ///< probability, each, of the changes of brightness and contrast
+  float lighting = 0.2f;     ///< how far they go, 0 <= x < 1
+  Normalisation normalisation;  ///< ImageNet's
+};
+
+/// All that is random about one input; as it stands, nothing happens but a resize of `box`.
+struct AugmentParameters {
+  CropBox box;
+  bool flip = false;
+  float degrees = 0, zoom = 1, zoom_x = 0.5f, zoom_y = 0.5f, warp_x = 0, warp_y = 0;
+  float brightness = 0.5f;  ///< 0..1; 0.5 keeps
+  float contrast = 1;       ///< > 0; 1 keeps
+};
+static_assert(std::is_trivially_copyable_v<AugmentParameters>);
+
+/// @throws ValueError  an option out of its range; the text names it.
+inline void validate(const AugmentOptions& o) {
+  require<ValueError>(o.size >= 1, "augment: want a size of at least 1, got ", o.size);
+  require<ValueError>(o.scale.low > 0 && o.scale.low <= o.scale.high && o.scale.high <= 1,
+                      "augment: want 0 < scale low <= high <= 1, got ", o.scale.low, "..",
+                      o.scale.high);
+  require<ValueError>(
+      o.aspect.low > 0 && o.aspect.low <= o.aspect.high && std::isfinite(o.aspect.high),
+      "augment: want 0 < aspect low <= high, got ", o.aspect.low, "..", o.aspect.high);
+  for (const float p : {o.flip, o.affine, o.light}) {
+    require<ValueError>(p >= 0 && p <= 1, "augment: want probabilities in 0..1, got ", p);
+  }
+  require<ValueError>(o.degrees >= 0 && o.degrees <= 180, "augment: want 0..180 degrees, got ",
+                      o.degrees);
+  require<ValueError>(o.zoom >= 1 && o.zoom <= 100, "augment: want a zoom in 1..100, got ", o.zoom);
+  require<ValueError>(o.warp >= 0 && o.warp < 0.5f, "augment: want a warp in 0..0.5, below 0.5, got ",
+                      o.warp);
+  require<ValueError>(o.lighting >= 0 && o.lighting < 1,
+                      "augment: want lighting in 0..1, below 1, got ", o.lighting);
+  for (const float std : o.normalisation.std) {
+    require<ValueError>(std > 0, "augment: want a positive standard deviation, got ", std);
+  }
+}
+
+/// The neutral parameters: the whole image, resized and nothing else.
+inline AugmentParameters evaluation_parameters(int height, int width) {
+  return {.box = {0, 0, height, width}};
+}
+
+/// Draws one training input from a stream. Everything is drawn whether it applies or not.
+/// Source  fastai.vision.augment (Flip, Rotate, Zoom, Warp, Brightness, Contrast).
+inline AugmentParameters draw_augment(const AugmentOptions& o, RandomStream random, int height,
+                                      int width) {
+  AugmentParameters p = evaluation_parameters(height, width);
+  const auto maybe = [&](float probability, float value, float neutral) {
+    return random.chance(probability) ? value : neutral;
+  };
+  p.flip = random.chance(o.flip);
+  p.degrees = maybe(o.affine, random.uniform(-o.degrees, o.degrees), 0.0f);
+  p.zoom = maybe(o.affine, random.uniform(1.0f, o.zoom), 1.0f);
+  p.zoom_x = random.uniform();
+  p.zoom_y = random.uniform();
+  p.warp_x = maybe(o.affine, random.uniform(-o.warp, o.warp), 0.0f);
+  p.warp_y = maybe(o.affine, random.uniform(-o.warp, o.warp), 0.0f);
+  const float half = 0.5f * o.lighting, log_high = -std::log1p(-o.lighting);
+  p.brightness = maybe(o.light, random.uniform(0.5f - half, 0.5f + half), 0.5f);
+  p.contrast = maybe(o.light, std::exp(random.uniform(-log_high, log_high)), 1.0f);
+  if (o.scale.low < 1.0f) p.box = draw_resized_box(random, height, width, o.scale, o.aspect);
+  return p;
+}
+
+/// The training input of row `sample` of step `step`.
+inline AugmentParameters draw_augment(const AugmentOptions& options, std::uint64_t seed,
+                                      std::uint64_t step, std::uint64_t sample, int height,
+                                      int width) {
+  return draw_augment(options, RandomStream(seed, Purpose::augment, step, sample), height, width);
+}
+
+/// Test-time augmentation: pass 0 is the evaluation input, passes 1, 2, ... are training inputs of
+/// their own. `sample` is the image's index in the data.
+inline AugmentParameters draw_tta(const AugmentOptions& options, std::uint64_t seed, int pass,
+                                  std::uint64_t sample, int height, int width) {
+  require<ValueError>(pass >= 0, "draw_tta: want a pass of at least 0, got ", pass);
+  if (pass == 0) return evaluation_parameters(height, width);
+  // Steps count from the far end: no training step comes near them.
+  const std::uint64_t step = 0xFFFFFFFFu - static_cast<std::uint64_t>(pass);
+  return draw_augment(options, RandomStream(seed, Purpose::augment, step, sample), height, width);
+}
+
+/// x <- sigmoid((logit x + logit brightness) * contrast), with x clamped to [1e-7, 1 - 1e-7]
+/// before. Brightness 0.5 and contrast 1 leave the image as it is.
+inline void adjust_lighting(PlanarImage& image, float brightness, float contrast) {
+  if (brightness == 0.5f && contrast == 1.0f) return;
+  const float bias = std::log(brightness / (1.0f - brightness));
+  for (float& value : image.values()) {
+    const float x = std::min(std::max(value, 1e-7f), 1.0f - 1e-7f);
+    const float logit = std::log(x / (1.0f - x));
+    value = 1.0f / (1.0f + std::exp(-(logit + bias) * contrast));
+  }
+}
+
+/// Memory of one thread that makes inputs.
+struct AugmentScratch {
+  PlanarImage view, shrunk;
+  SampleScratch sample;
+};
+
+/// The geometric part of `p` for its box: what an output point reads, see Projective.
+inline Projective augment_map(const AugmentParameters& p) {
+  Projective map = rotation(p.degrees) * zoom(p.zoom, p.zoom_x, p.zoom_y);
+  if (p.flip) map = horizontal_flip() * map;
+  return warp(p.warp_x, p.warp_y) * correct_aspect(map, p.box.height, p.box.width);
+}
+
+/// Makes the input that `p` describes: (size, size, 3) normalised floats at `out`, interleaved.
+///
+/// A box more than twice as large as the result is first shrunk by areas to twice the result's
+/// size, so that bilinear sampling does not step over pixels. Neutral parameters on a box of the
+/// result's size copy the pixels exactly.
+/// @throws ShapeError  the box leaves the image.
+inline void apply_augment(const ByteImage& image, const AugmentParameters& p, int size,
+                          const Normalisation& normalisation, float* out, AugmentScratch& scratch) {
+  const Projective map = augment_map(p);
+  double low = 1e30, high = -1e30;
+  for (const double x : {-1.0, 1.0}) {
+    for (const double y : {-1.0, 1.0}) {
+      for (const double t : map(x, y)) {
+        low = std::min(low, t);
+        high = std::max(high, t);
+      }
+    }
+  }
+  const double shrink = std::min(p.box.height, p.box.width) / (2.0 * size);
+  if (shrink > 1 && shrink > 2 / (high - low)) {
+    area_resize(image, p.box, static_cast<int>(p.box.height / shrink),
+                static_cast<int>(p.box.width / shrink), scratch.shrunk);
+    sample_projective(scratch.shrunk, whole(scratch.shrunk), map, size, size, scratch.view,
+                      scratch.sample);
+  } else {
+    sample_projective(image, p.box, map, size, size, scratch.view, scratch.sample);
+  }
+  adjust_lighting(scratch.view, p.brightness, p.contrast);
+  write_normalised(scratch.view, normalisation, out);
+}
+
+}  // namespace mwalimu::data
