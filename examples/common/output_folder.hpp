@@ -40,6 +40,7 @@ class OutputFolder {
                         " holds an earlier run (", found, "); choose another folder, or give ",
                         "--overwrite to replace it");
     make();
+    if (options.resume || options.overwrite) remove_leftovers();
     if (options.overwrite) {
       std::error_code ignored;
       for (const std::string& file : writes) std::filesystem::remove_all(path_ / file, ignored);
@@ -66,6 +67,16 @@ class OutputFolder {
       if (std::filesystem::exists(path_ / name, ignored)) return name;
     }
     return {};
+  }
+  // A killed run leaves the file that it was writing under its temporary name.
+  void remove_leftovers() const {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(path_, ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with(".mwalimu-") && name.ends_with(".tmp")) {
+        std::filesystem::remove(entry.path(), ignored);
+      }
+    }
   }
   // Notes, innermost first, the folders it makes.
   void make() {

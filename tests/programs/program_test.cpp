@@ -282,7 +282,9 @@ TEST_F(OutputFolderTest, ResumesWhereACheckpointIs) {
   write(folder_ / "run/log.csv", "step\n");
   EXPECT_FALSE(OutputFolder(options, {"log.csv", "checkpoint.safetensors"}).resumed());
   write(folder_ / "run/checkpoint.safetensors", "");
+  write(folder_ / "run/.mwalimu-1-2.tmp", "half a checkpoint");
   EXPECT_TRUE(OutputFolder(options, {"log.csv", "checkpoint.safetensors"}).resumed());
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "run/.mwalimu-1-2.tmp"));
 }
 
 TEST_F(OutputFolderTest, AFileInTheWayIsOneError) {
