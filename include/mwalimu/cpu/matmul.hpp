@@ -1,0 +1,156 @@
+// cpu/matmul: products of matrices on the host. float through oneDNN's sgemm, double by plain
+// loops.
+//
+// sgemm and not oneDNN's matmul primitive: no plan to make and keep for every new shape, any
+// leading dimension, sums in place (beta = 1), and for the products of this library (192 x 1024 x
+// 2048 and their gradients, 192 x 3000 x 128, few x 512 x few) no slower.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "mwalimu/core/check.hpp"
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/tensor.hpp"
+#include "mwalimu/cpu/dnnl.hpp"
+
+namespace mwalimu::ops {
+
+struct MatmulOptions {
+  bool transpose_a = false;
+  bool transpose_b = false;
+};
+
+namespace detail {
+
+template <class T>
+View<T, 2> transposed(View<T, 2> a) {
+  return {a.data(), {a.dim(1), a.dim(0)}, {a.stride(1), a.stride(0)}};
+}
+
+/// How BLAS sees a matrix: row-major with a leading dimension, or the transpose of such a one.
+struct BlasOperand {
+  char transpose;
+  index_t leading;
+};
+template <class T>
+std::optional<BlasOperand> blas_operand(View<const T, 2> a) {
+  const auto row_major = [](View<const T, 2> m) {
+    const bool dense_rows = m.dim(1) == 1 || m.stride(1) == 1;
+    return dense_rows && (m.dim(0) == 1 || m.stride(0) >= m.dim(1));
+  };
+  // A single row may carry any stride; BLAS still wants it to be at least the row's length.
+  if (row_major(a)) return BlasOperand{'N', std::max(a.stride(0), a.dim(1))};
+  if (row_major(transposed(a))) return BlasOperand{'T', std::max(a.stride(1), a.dim(0))};
+  return std::nullopt;
+}
+
+template <class T>
+std::vector<T> gather(View<const T, 2> a) {
+  std::vector<T> dense;
+  dense.reserve(static_cast<std::size_t>(a.count()));
+  for (index_t i = 0; i < a.dim(0); ++i) {
+    for (index_t j = 0; j < a.dim(1); ++j) dense.push_back(a(i, j));
+  }
+  return dense;
+}
+template <class T>
+View<const T, 2> dense_view(const std::vector<T>& values, index_t rows, index_t columns) {
+  return {values.data(), {rows, columns}, {columns, 1}};
+}
+
+template <class T>
+void matmul_loops(View<const T, 2> a, View<const T, 2> b, bool accumulate, View<T, 2> c) {
+  const index_t K = a.dim(1), N = b.dim(1);
+  const std::vector<T> rows = gather(b);
+  parallel_for(a.dim(0), std::max<index_t>(1, 16384 / std::max<index_t>(K * N, 1)),
+               [&](index_t begin, index_t end) {
+                 std::vector<T> sum(static_cast<std::size_t>(N));
+                 for (index_t i = begin; i < end; ++i) {
+                   std::fill(sum.begin(), sum.end(), T{});
+                   for (index_t k = 0; k < K; ++k) {
+                     const T value = a(i, k);
+                     const T* row = rows.data() + k * N;
+                     for (index_t j = 0; j < N; ++j)
+                       sum[static_cast<std::size_t>(j)] += value * row[j];
+                   }
+                   for (index_t j = 0; j < N; ++j) {
+                     const T value = sum[static_cast<std::size_t>(j)];
+                     c(i, j) = accumulate ? c(i, j) + value : value;
+                   }
+                 }
+               });
+}
+
+}  // namespace detail
+
+/// c <- a b, or c += a b if `accumulate`. Transposes are views with swapped strides.
+///
+/// @param a  (M, K), any strides; fast where one of them is 1.
+/// @param b  (K, N), the same.
+/// @param c  (M, N), the same; must not overlap a or b.
+/// @throws ShapeError  extents disagree.
+/// Accuracy  sums in the element type; the same bits on the same number of threads.
+template <class T>
+void matmul(Cpu place, View<const T, 2> a, View<const T, 2> b, bool accumulate, View<T, 2> c) {
+  const index_t M = a.dim(0), K = a.dim(1), N = b.dim(1);
+  require<ShapeError>(b.dim(0) == K && c.dim(0) == M && c.dim(1) == N, "matmul: (", M, ", ", K,
+                      ") times (", b.dim(0), ", ", N, ") into (", c.dim(0), ", ", c.dim(1), ")");
+  if (M == 0 || N == 0) return;
+  if constexpr (std::is_same_v<T, float>) {
+    if (K == 0) return detail::matmul_loops(a, b, accumulate, c);
+    const auto c_layout = detail::blas_operand<T>(c);
+    if (c_layout && c_layout->transpose == 'T') {  // c' = b' a'
+      return matmul<T>(place, detail::transposed(b), detail::transposed(a), accumulate,
+                       detail::transposed(c));
+    }
+    const auto a_layout = detail::blas_operand(a), b_layout = detail::blas_operand(b);
+    if (!a_layout) {
+      return matmul<T>(place, detail::dense_view(detail::gather(a), M, K), b, accumulate, c);
+    }
+    if (!b_layout) {
+      return matmul<T>(place, a, detail::dense_view(detail::gather(b), K, N), accumulate, c);
+    }
+    if (!c_layout) {
+      std::vector<T> sum(static_cast<std::size_t>(M * N));
+      matmul<T>(place, a, b, false, View<T, 2>(sum.data(), {M, N}, {N, 1}));
+      for (index_t i = 0; i < M; ++i) {
+        for (index_t j = 0; j < N; ++j) {
+          const T value = sum[static_cast<std::size_t>(i * N + j)];
+          c(i, j) = accumulate ? c(i, j) + value : value;
+        }
+      }
+      return;
+    }
+    cpu::dnnl_check("matmul", dnnl_sgemm(a_layout->transpose, b_layout->transpose, M, N, K, 1.0f,
+                                         a.data(), a_layout->leading, b.data(), b_layout->leading,
+                                         accumulate ? 1.0f : 0.0f, c.data(), c_layout->leading));
+  } else {
+    detail::matmul_loops(a, b, accumulate, c);
+  }
+}
+
+/// The product of two matrices, each transposed first if the options say so. Not differentiable:
+/// for neighbours, principal components and scores; ops::linear records itself.
+/// @throws ShapeError  the ranks are not 2 or the inner extents disagree.
+template <class T>
+requires std::is_same_v<T, float> || std::is_same_v<T, double> Tensor<T> matmul(
+    const Tensor<T>& a, const Tensor<T>& b, const MatmulOptions& options = {}) {
+  require<ShapeError>(a.rank() == 2 && b.rank() == 2, "matmul: want two matrices, got ", a.shape(),
+                      " and ", b.shape());
+  require<DeviceError>(a.device() == b.device(), "matmul: operands on ", a.device(), " and ",
+                       b.device());
+  const Tensor<T> left = options.transpose_a ? a.permute({1, 0}) : a;
+  const Tensor<T> right = options.transpose_b ? b.permute({1, 0}) : b;
+  auto product = Tensor<T>::empty({left.dim(0), right.dim(1)}, a.device());
+  on_device(a.device(), [&](auto place) {
+    matmul<T>(place, left.template view<2>(), right.template view<2>(), false,
+              product.template view<2>());
+  });
+  return product;
+}
+
+}  // namespace mwalimu::ops
