@@ -1,0 +1,135 @@
+// cpu/conv2d_loops: convolution written out, for element types that oneDNN does not know. What the
+// double oracle and the gradient check run; a plain reading of the formula, not a fast one.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/tensor.hpp"
+#include "mwalimu/ops/conv2d.hpp"
+
+namespace mwalimu::cpu {
+
+/// The sums of one convolution as loops over kernel taps; weights are (kh, kw, I, O), O densest.
+template <class T>
+class Conv2dLoops {
+ public:
+  Conv2dLoops(const std::array<index_t, 4>& x, const std::array<index_t, 4>& weight,
+              const std::array<index_t, 4>& out, const ops::Conv2dOptions& options)
+      : N(x[0]),
+        H(x[1]),
+        W(x[2]),
+        Cin(x[3]),
+        Ho(out[1]),
+        Wo(out[2]),
+        Cout(weight[0]),
+        I(weight[1]),
+        kh(weight[2]),
+        kw(weight[3]),
+        O(weight[0] / options.groups),
+        stride(options.stride),
+        padding(options.padding),
+        groups(options.groups) {}
+
+  void forward(const T* x, View<const T, 4> weight, T* out) const {
+    const std::vector<T> taps = gather(weight);
+    parallel_for(N * Ho, 1, [&](index_t begin, index_t end) {
+      for (index_t row = begin; row < end; ++row) {
+        std::fill_n(out + row * Wo * Cout, Wo * Cout, T{});
+        for (index_t column = 0; column < Wo; ++column) {
+          T* sum = out + (row * Wo + column) * Cout;
+          for_each_tap(row % Ho, column, [&](index_t tap, index_t y, index_t c) {
+            const T* in = x + ((row / Ho * H + y) * W + c) * Cin;
+            for (index_t i = 0; i < Cin; ++i) {
+              const index_t first = i / I * O;
+              const T* w = &taps[static_cast<std::size_t>((tap * I + i % I) * Cout + first)];
+              for (index_t o = 0; o < O; ++o) sum[first + o] += in[i] * w[o];
+            }
+          });
+        }
+      }
+    });
+  }
+
+  void backward_data(const T* dout, View<const T, 4> weight, T* dx) const {
+    const std::vector<T> taps = gather(weight);
+    parallel_for(N, 1, [&](index_t begin, index_t end) {
+      std::fill_n(dx + begin * H * W * Cin, (end - begin) * H * W * Cin, T{});
+      for (index_t row = begin * Ho; row < end * Ho; ++row) {
+        for (index_t column = 0; column < Wo; ++column) {
+          const T* d = dout + (row * Wo + column) * Cout;
+          for_each_tap(row % Ho, column, [&](index_t tap, index_t y, index_t c) {
+            T* into = dx + ((row / Ho * H + y) * W + c) * Cin;
+            for (index_t i = 0; i < Cin; ++i) {
+              const index_t first = i / I * O;
+              const T* w = &taps[static_cast<std::size_t>((tap * I + i % I) * Cout + first)];
+              T sum{};
+              for (index_t o = 0; o < O; ++o) sum += d[first + o] * w[o];
+              into[i] += sum;
+            }
+          });
+        }
+      }
+    });
+  }
+
+  void backward_weight(const T* x, const T* dout, bool accumulate, View<T, 4> dweight) const {
+    // A thread owns input channels, so that the order of each sum does not depend on the threads.
+    parallel_for(I, 1, [&](index_t begin, index_t end) {
+      std::vector<T> sums(static_cast<std::size_t>(kh * kw * (end - begin) * Cout));
+      for (index_t row = 0; row < N * Ho; ++row) {
+        for (index_t column = 0; column < Wo; ++column) {
+          const T* d = dout + (row * Wo + column) * Cout;
+          for_each_tap(row % Ho, column, [&](index_t tap, index_t y, index_t c) {
+            const T* in = x + ((row / Ho * H + y) * W + c) * Cin;
+            for (index_t i = begin; i < end; ++i) {
+              T* sum = &sums[static_cast<std::size_t>((tap * (end - begin) + i - begin) * Cout)];
+              for (index_t o = 0; o < Cout; ++o) sum[o] += in[o / O * I + i] * d[o];
+            }
+          });
+        }
+      }
+      const T* sum = sums.data();
+      for (index_t h = 0; h < kh; ++h) {
+        for (index_t w = 0; w < kw; ++w) {
+          for (index_t i = begin; i < end; ++i) {
+            for (index_t o = 0; o < Cout; ++o, ++sum) {
+              dweight(o, i, h, w) = accumulate ? dweight(o, i, h, w) + *sum : *sum;
+            }
+          }
+        }
+      }
+    });
+  }
+
+ private:
+  // tap(index of the tap, y, column of the pixel it reads) for the taps that lie in the image.
+  template <class Tap>
+  void for_each_tap(index_t oy, index_t ox, Tap&& tap) const {
+    for (index_t h = 0; h < kh; ++h) {
+      const index_t y = oy * stride - padding + h;
+      if (y < 0 || y >= H) continue;
+      for (index_t w = 0; w < kw; ++w) {
+        const index_t c = ox * stride - padding + w;
+        if (c >= 0 && c < W) tap(h * kw + w, y, c);
+      }
+    }
+  }
+  std::vector<T> gather(View<const T, 4> weight) const {
+    std::vector<T> taps;
+    taps.reserve(static_cast<std::size_t>(weight.count()));
+    for (index_t h = 0; h < kh; ++h) {
+      for (index_t w = 0; w < kw; ++w) {
+        for (index_t i = 0; i < I; ++i) {
+          for (index_t o = 0; o < Cout; ++o) taps.push_back(weight(o, i, h, w));
+        }
+      }
+    }
+    return taps;
+  }
+
+  index_t N, H, W, Cin, Ho, Wo, Cout, I, kh, kw, O, stride, padding, groups;
+};
+
+}  // namespace mwalimu::cpu
