@@ -195,9 +195,9 @@ void reference_step(const RangerOptions& o, Reference& r, std::vector<double> g,
   }
 }
 
-// Sizes: one element, primes, around a vector, around a chunk, two waves.
+// Sizes: one element, primes, around a vector, around a chunk, many chunks.
 const std::vector<index_t> kSizes = {
-    1, 3, 17, 16, 97, kChunk - 1, kChunk + 1, 2 * kChunk, ChunkPlan::kWave + 7, 31};
+    1, 3, 17, 16, 97, kChunk - 1, kChunk + 1, 2 * kChunk, 9 * kChunk + 7, 31};
 
 TEST(Optimizer, EveryRuleMatchesItsFp64Reference) {
   for (const auto& [name, options] : every_rule()) {
@@ -261,7 +261,7 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
     std::vector<std::uint32_t> first;
     for (const int threads : {1, 2, 3, 5}) {
       set_num_threads(threads);
-      Arena arena({64, 40000, 1, ChunkPlan::kWave + 20000, 64, 100003});
+      Arena arena({64, 40000, 1, 9 * kChunk + 20000, 64, 100003});
       Optimizer optimizer(options, arena.segments, arena.size());
       for (int t = 1; t <= 6; ++t) {
         optimizer.step(arena.values, arena.gradients, arena.segments, {.lr = 0.02});

@@ -61,9 +61,8 @@ struct AdaptiveUpdate {
   }
 
   // The two halves of LAMB, around the ratio of norms: the moments with the sums of p^2 and
-  // (m / x)^2, then the step. m / x is computed twice rather than stored: it is cheaper than its
-  // eight bytes. Moves 24 + 16 bytes an element, of which a wave that fits in cache reads 12 again
-  // without going to memory.
+  // (m / x)^2, then the step. m / x is computed twice, not stored: that costs less than moving its
+  // eight bytes. Moves 24 + 16 bytes an element.
   NormSums advance_moments(const float* __restrict p, const float* __restrict g,
                            float* __restrict m, float* __restrict v, index_t n) const {
     const AdaptiveUpdate c = *this;
@@ -178,7 +177,7 @@ inline void apply(const RangerOptions& options, const Step& step) {
 inline void apply(const LambOptions& options, const Step& step) {
   auto rules = rules_of_trainable(step, [&](int s) { return adaptive_update(options, step, s); });
   const double momentum = step.momentum(options);
-  step.by_wave(
+  step.in_two_passes(
       [&](const Chunk& chunk) {
         return rules[static_cast<std::size_t>(chunk.segment)].advance_moments(
             step.p(chunk), step.g(chunk), step.m(chunk), step.v(chunk), chunk.count);

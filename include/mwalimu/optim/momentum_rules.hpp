@@ -53,7 +53,7 @@ inline void apply(const SgdOptions& options, const Step& step) {
 template <class Rule>
 void apply_by_norms(const Step& step, Rule&& rule) {
   std::vector<MomentumUpdate> rules(step.segments.size());
-  step.by_wave(
+  step.in_two_passes(
       [&](const Chunk& chunk) {
         return NormSums{sum_of_squares(step.p(chunk), chunk.count),
                         sum_of_squares(step.g(chunk), chunk.count)};

@@ -63,21 +63,21 @@ struct Step {
 
   // f(chunk, index) for the chunks of trainable segments.
   template <class F>
-  void for_each(std::size_t first, std::size_t last, F&& f) const {
-    plan.for_each(first, last, [&](const Chunk& chunk, std::size_t index) {
+  void for_each(F&& f) const {
+    plan.for_each([&](const Chunk& chunk, std::size_t index) {
       if (segment(chunk.segment).trainable) f(chunk, index);
     });
   }
-  template <class F>
-  void for_each(F&& f) const {
-    for_each(0, plan.chunks().size(), f);
-  }
 
-  // The rules that scale by norms: wave by wave, chunk_sums(chunk) -> NormSums over all chunks,
-  // then set(segment, sums) for each trainable segment with its total, then update(chunk). Chunks
-  // are added in order, so the totals do not depend on the threads.
+  // For the rules that scale by norms: chunk_sums(chunk) -> NormSums over all chunks, then
+  // set(segment, sums) for each trainable segment with its total, then update(chunk). Chunks are
+  // added in order, so the totals do not depend on the threads. Two passes over the whole arena,
+  // not over one cache-sized group of segments after another: a pass ends at a barrier, and one
+  // that waits for a thread without a core costs milliseconds. In groups, LAMB on xresnet34 took
+  // 540 to 710 ms in place of 50 to 98 beside other work on the same two cores, for 4 % less
+  // processor time.
   template <class ChunkSums, class Set, class Update>
-  void by_wave(ChunkSums&& chunk_sums, Set&& set, Update&& update) const;
+  void in_two_passes(ChunkSums&& chunk_sums, Set&& set, Update&& update) const;
 };
 
 // Sums of squares: of the parameter, and of the gradient or the proposed update.
@@ -86,23 +86,18 @@ struct NormSums {
 };
 
 template <class ChunkSums, class Set, class Update>
-void Step::by_wave(ChunkSums&& chunk_sums, Set&& set, Update&& update) const {
-  std::vector<NormSums> sums(plan.chunks().size());
-  for (const ChunkPlan::Wave& wave : plan.waves()) {
-    for_each(wave.first_chunk, wave.last_chunk,
-             [&](const Chunk& chunk, std::size_t index) { sums[index] = chunk_sums(chunk); });
-    std::size_t index = wave.first_chunk;
-    for (int s = wave.first_segment; s < wave.last_segment; ++s) {
-      NormSums total;
-      for (; index < wave.last_chunk && plan.chunks()[index].segment == s; ++index) {
-        total.parameter += sums[index].parameter;
-        total.other += sums[index].other;
-      }
-      if (segment(s).trainable) set(s, total);
-    }
-    for_each(wave.first_chunk, wave.last_chunk,
-             [&](const Chunk& chunk, std::size_t) { update(chunk); });
+void Step::in_two_passes(ChunkSums&& chunk_sums, Set&& set, Update&& update) const {
+  std::vector<NormSums> sums(plan.chunks().size()), totals(segments.size());
+  for_each([&](const Chunk& chunk, std::size_t index) { sums[index] = chunk_sums(chunk); });
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    NormSums& total = totals[static_cast<std::size_t>(plan.chunks()[i].segment)];
+    total.parameter += sums[i].parameter;
+    total.other += sums[i].other;
   }
+  for (int s = 0; s < segment_count(); ++s) {
+    if (segment(s).trainable) set(s, totals[static_cast<std::size_t>(s)]);
+  }
+  for_each([&](const Chunk& chunk, std::size_t) { update(chunk); });
 }
 
 }  // namespace mwalimu::optim::detail
