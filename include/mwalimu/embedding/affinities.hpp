@@ -1,0 +1,201 @@
+// embedding/affinities: from neighbour distances to the joint probabilities P of t-SNE.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "mwalimu/core/check.hpp"
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/types.hpp"
+#include "mwalimu/embedding/neighbors.hpp"
+
+namespace mwalimu::embedding {
+
+/// A symmetric sparse matrix of joint probabilities p_ij, sum 1, in compressed rows.
+struct Affinities {
+  index_t n = 0;
+  double perplexity = 0;
+  std::vector<index_t> row_begin;    ///< (n + 1) offsets into column and value
+  std::vector<std::int32_t> column;  ///< ascending in each row
+  std::vector<float> value;          ///< p_ij == p_ji bit for bit
+  std::vector<double> beta;          ///< (n) 1 / (2 sigma_i^2); infinite where the limit was taken
+};
+
+/// The entropy search of one row: conditional[j] <- exp(-beta (D_j - D_min)) / S with entropy
+/// ln(perplexity) in nats.
+///
+/// @param square_distance  ascending, at least perplexity of them.
+/// @param conditional      as many; overwritten, sums to 1.
+/// @return  beta. If more neighbours are tied at D_min than the perplexity asks for, no beta is
+/// large
+///          enough: the limit is taken, uniform over the ties, and infinity returned.
+///
+/// Newton's method on log beta, where the entropy is nearly linear, inside a bracket that shrinks
+/// at every step; bisection where Newton leaves it.
+inline double calibrate_row(std::span<const float> square_distance, double perplexity,
+                            std::span<float> conditional) {
+  const index_t k = static_cast<index_t>(square_distance.size());
+  const double nearest = square_distance[0];
+  index_t ties = 1;
+  while (ties < k && square_distance[ties] == square_distance[0]) ++ties;
+  if (static_cast<double>(ties) >= perplexity || ties == k) {
+    for (index_t j = 0; j < k; ++j) {
+      conditional[j] = j < ties ? static_cast<float>(1.0 / static_cast<double>(ties)) : 0.0f;
+    }
+    return std::numeric_limits<double>::infinity();
+  }
+
+  constexpr double kTolerance = 1e-10;  // of the entropy, in nats
+  constexpr double kUnbounded = 640;    // exp(640) is finite, and no float distance needs more
+  const double target = std::log(perplexity);
+  // The first neighbour beyond the ties exists, so the start is finite even if the median is a tie.
+  const double middle = std::max(square_distance[k / 2], square_distance[ties]) - nearest;
+  double log_beta = -std::log(middle), low = -kUnbounded, high = kUnbounded;
+  double beta = 0, sum = 0;
+  for (int step = 0; step < 128; ++step) {
+    beta = std::exp(log_beta);
+    double first = 0, second = 0;
+    sum = 0;
+    for (index_t j = 0; j < k; ++j) {
+      const double distance = square_distance[j] - nearest;
+      const double weight = std::exp(-beta * distance);
+      sum += weight;
+      first += weight * distance;
+      second += weight * distance * distance;
+    }
+    const double mean = first / sum;
+    const double excess = std::log(sum) + beta * mean - target;  // H(beta) - ln(perplexity)
+    if (std::abs(excess) < kTolerance) break;
+    (excess > 0 ? low : high) = log_beta;
+    const double slope = beta * beta * (second / sum - mean * mean);  // -dH / d(log beta)
+    double next = log_beta + excess / slope;
+    if (!(next > low && next < high)) {
+      if (high == kUnbounded) {
+        next = log_beta + 1;
+      } else if (low == -kUnbounded) {
+        next = log_beta - 1;
+      } else {
+        next = 0.5 * (low + high);
+      }
+    }
+    if (next == log_beta || !(next > -kUnbounded && next < kUnbounded)) break;
+    log_beta = next;
+  }
+  for (index_t j = 0; j < k; ++j) {
+    conditional[j] = static_cast<float>(std::exp(-beta * (square_distance[j] - nearest)) / sum);
+  }
+  return beta;
+}
+
+namespace detail {
+
+/// P of the conditional probabilities: p_ij = (p_j|i + p_i|j) / 2n over the union of both
+/// directions.
+inline void symmetrise(const NeighborList& list, const std::vector<float>& conditional,
+                       Affinities& out) {
+  const index_t n = list.n, k = list.k;
+  struct Edge {
+    std::int32_t to;
+    float p;
+  };
+  // Forward edges sorted by column, and the transposed list by counting sort: scanning rows in
+  // order leaves each transposed row sorted as well.
+  std::vector<Edge> forward(n * k), backward(n * k);
+  parallel_for(n, 256, [&](index_t begin, index_t end) {
+    for (index_t i = begin; i < end; ++i) {
+      Edge* row = forward.data() + i * k;
+      for (index_t r = 0; r < k; ++r) row[r] = {list.index[i * k + r], conditional[i * k + r]};
+      std::sort(row, row + k, [](const Edge& a, const Edge& b) { return a.to < b.to; });
+    }
+  });
+  std::vector<index_t> start(n + 1, 0);
+  for (const std::int32_t j : list.index) ++start[j + 1];
+  for (index_t i = 0; i < n; ++i) start[i + 1] += start[i];
+  std::vector<index_t> fill(start.begin(), start.end() - 1);
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t r = 0; r < k; ++r) {
+      const Edge& edge = forward[i * k + r];
+      backward[fill[edge.to]++] = {static_cast<std::int32_t>(i), edge.p};
+    }
+  }
+
+  // Merges row i of both; emit(column, p_j|i + p_i|j), each column once.
+  const auto merge = [&](index_t i, auto&& emit) {
+    const Edge* a = forward.data() + i * k;
+    const Edge* const a_end = a + k;
+    const Edge* b = backward.data() + start[i];
+    const Edge* const b_end = backward.data() + start[i + 1];
+    while (a != a_end || b != b_end) {
+      if (b == b_end || (a != a_end && a->to < b->to)) {
+        emit(a->to, a->p), ++a;
+      } else if (a == a_end || b->to < a->to) {
+        emit(b->to, b->p), ++b;
+      } else {
+        emit(a->to, a->p + b->p), ++a, ++b;
+      }
+    }
+  };
+  out.row_begin.assign(n + 1, 0);
+  parallel_for(n, 256, [&](index_t begin, index_t end) {
+    for (index_t i = begin; i < end; ++i) {
+      merge(i, [&](std::int32_t, float) { ++out.row_begin[i + 1]; });
+    }
+  });
+  for (index_t i = 0; i < n; ++i) out.row_begin[i + 1] += out.row_begin[i];
+  out.column.resize(out.row_begin[n]);
+  out.value.resize(out.row_begin[n]);
+  const double scale = 0.5 / static_cast<double>(n);
+  parallel_for(n, 256, [&](index_t begin, index_t end) {
+    for (index_t i = begin; i < end; ++i) {
+      index_t at = out.row_begin[i];
+      merge(i, [&](std::int32_t j, float p) {
+        const float joint = static_cast<float>(p * scale);
+        out.column[at] = j;
+        // Subnormal numbers slow the forces and carry no weight.
+        out.value[at++] = joint < std::numeric_limits<float>::min() ? 0.0f : joint;
+      });
+    }
+  });
+}
+
+}  // namespace detail
+
+/// The number of neighbours that P uses for a perplexity: min(n - 1, floor(3 perplexity)).
+inline index_t neighbors_for(double perplexity, index_t n) {
+  return std::min(n - 1, static_cast<index_t>(std::floor(3 * perplexity)));
+}
+
+/// Joint probabilities of a neighbour list.
+///
+/// @param list        k >= perplexity neighbours a row.
+/// @param perplexity  > 0, the effective number of neighbours, 2^entropy in bits.
+/// @throws ValueError  perplexity <= 0, NaN, or > k: no bandwidth reaches it.
+///
+/// Accuracy  rows are calibrated in double to 1e-10 nats; values are float, their sum is 1 to 1e-6.
+/// Source    van der Maaten and Hinton 2008; k = 3 perplexity: van der Maaten 2014.
+inline Affinities affinities(const NeighborList& list, double perplexity) {
+  require<ValueError>(perplexity > 0 && list.k >= 1 && perplexity <= static_cast<double>(list.k),
+                      "affinities: want 0 < perplexity <= k, got perplexity ", perplexity,
+                      " and k = ", list.k, " neighbours; search 3 * perplexity of them");
+  Affinities out;
+  out.n = list.n;
+  out.perplexity = perplexity;
+  out.beta.resize(list.n);
+  std::vector<float> conditional(list.n * list.k);
+  parallel_for(list.n, 16, [&](index_t begin, index_t end) {
+    for (index_t i = begin; i < end; ++i) {
+      out.beta[i] =
+          calibrate_row({&list.square_distance[i * list.k], static_cast<std::size_t>(list.k)},
+                        perplexity, {&conditional[i * list.k], static_cast<std::size_t>(list.k)});
+    }
+  });
+  detail::symmetrise(list, conditional, out);
+  return out;
+}
+
+}  // namespace mwalimu::embedding

@@ -1,0 +1,196 @@
+// embedding/tsne_optimizer: gradient descent with gains and momentum on the KL divergence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "mwalimu/core/check.hpp"
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/types.hpp"
+#include "mwalimu/embedding/affinities.hpp"
+#include "mwalimu/embedding/forces.hpp"
+#include "mwalimu/embedding/tsne_options.hpp"
+
+namespace mwalimu::embedding {
+namespace detail {
+
+inline float sign(float x) { return static_cast<float>((x > 0) - (x < 0)); }
+
+/// One run's buffers, and the step. The state lives here axis by axis between iterations.
+class Descent {
+ public:
+  Descent(const Affinities& p, const TsneState& state, const TsneOptions& options)
+      : p_(p),
+        n_(p.n),
+        dimensions_(options.components),
+        max_step_(options.max_step_norm),
+        y_(state.map, n_, dimensions_),
+        update_(state.update, n_, dimensions_),
+        gain_(state.gain, n_, dimensions_),
+        next_(n_, dimensions_),
+        repulsion_(n_, dimensions_),
+        attraction_(n_, dimensions_),
+        force_square_(n_) {}
+
+  const Coordinates& map() const { return y_; }
+  TsneState state(int iteration) const {
+    return {y_.rows(), update_.rows(), gain_.rows(), iteration};
+  }
+
+  /// y <- y + u, u <- momentum u - rate g F, F = exaggeration A - R / Z; then the mean is removed.
+  /// @return  |4 F|; not finite if any number was not, and then y is as it was before.
+  double step(const Plan::Step& s) {
+    const double z = exact_repulsion(y_, repulsion_);
+    attraction(p_, y_, attraction_);
+    const float exaggeration = static_cast<float>(s.exaggeration);
+    const float momentum = static_cast<float>(s.momentum), rate = static_cast<float>(s.rate);
+    parallel_for(n_, 8192, [&](index_t begin, index_t end) {
+      for (index_t i = begin; i < end; ++i) {
+        double force_square = 0, step_square = 0;
+        for (int c = 0; c < dimensions_; ++c) {
+          const float force =
+              exaggeration * attraction_.axis(c)[i] - static_cast<float>(repulsion_.axis(c)[i] / z);
+          float& gain = gain_.axis(c)[i];
+          float& u = update_.axis(c)[i];
+          gain = sign(u) != sign(force) ? gain + 0.2f : gain * 0.8f;
+          gain = std::max(gain, 0.01f);
+          u = momentum * u - rate * gain * force;
+          force_square += double{force} * force;
+          step_square += double{u} * u;
+        }
+        force_square_[i] = force_square;
+        const double length = std::sqrt(step_square);
+        const float scale = length > max_step_ ? static_cast<float>(max_step_ / length) : 1.0f;
+        for (int c = 0; c < dimensions_; ++c) {
+          float& u = update_.axis(c)[i];
+          u *= scale;
+          next_.axis(c)[i] = y_.axis(c)[i] + u;
+        }
+      }
+    });
+    double force = 0, mean[3] = {};
+    for (const double f : force_square_) force += f;
+    for (int c = 0; c < dimensions_; ++c) {
+      for (index_t i = 0; i < n_; ++i) mean[c] += next_.axis(c)[i];
+      mean[c] /= static_cast<double>(n_);
+      if (!std::isfinite(mean[c])) return std::numeric_limits<double>::quiet_NaN();
+    }
+    if (!std::isfinite(force)) return force;
+    for (int c = 0; c < dimensions_; ++c) {
+      float* y = y_.axis(c);
+      const float* next = next_.axis(c);
+      for (index_t i = 0; i < n_; ++i) y[i] = static_cast<float>(next[i] - mean[c]);
+    }
+    return 4 * std::sqrt(force);
+  }
+
+  /// KL of the map as it stands, with Z summed in float: for progress, not for the report.
+  double kl() {
+    const double z = exact_repulsion(y_, next_);
+    return kl_divergence(p_, y_, z);
+  }
+
+ private:
+  const Affinities& p_;
+  index_t n_;
+  int dimensions_;
+  double max_step_;
+  Coordinates y_, update_, gain_, next_, repulsion_, attraction_;
+  std::vector<double> force_square_;
+};
+
+}  // namespace detail
+
+/// A state before the first iteration, from a start map (n, components).
+inline TsneState initial_state(std::vector<float> start) {
+  const std::size_t size = start.size();
+  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f), 0};
+}
+
+/// Runs the iterations that `state` has not done yet.
+///
+/// @param p        joint probabilities of n points.
+/// @param state    initial_state(start), or the state of a result to go on from.
+/// @param options  those of the optimiser count: components, schedule, ..., stop. A run resumed
+///                 with the same options equals one that was not interrupted, bit for bit, but for
+///                 the no-progress rule, which starts afresh.
+/// @return  the map with its exact KL, and why it stopped.
+/// @throws ShapeError       the state does not fit n and components.
+/// @throws DivergenceError  a value is not finite any more; it carries the last good map.
+///
+/// Cost    per iteration n^2 pairs and one visit to every edge of P.
+/// Source  van der Maaten and Hinton 2008 (gains, momentum, early exaggeration); learning rate
+///         n / exaggeration: Belkina et al. 2019; step limit: openTSNE.
+inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptions& options) {
+  detail::check(options);
+  const index_t size = p.n * options.components;
+  require<ShapeError>(static_cast<index_t>(state.map.size()) == size &&
+                          state.update.size() == state.map.size() &&
+                          state.gain.size() == state.map.size(),
+                      "optimise: want a state of ", p.n, " x ", options.components, " values, got ",
+                      state.map.size(), ", ", state.update.size(), " and ", state.gain.size());
+  const detail::Plan plan = detail::plan(options, p.n);
+  constexpr int kCheckEvery = 50;
+
+  TsneResult result;
+  result.n = p.n;
+  result.components = options.components;
+  result.perplexity = p.perplexity;
+  detail::Descent descent(p, state, options);
+  double best_kl = std::numeric_limits<double>::infinity();
+  int best_iteration = state.iteration;
+  int iteration = state.iteration;
+  while (iteration < plan.total) {
+    if (options.stop.stop_requested()) {
+      result.reason = StopReason::cancelled;
+      break;
+    }
+    const bool early = iteration < plan.early;
+    result.gradient_norm = descent.step(early ? plan.early_step : plan.main_step);
+    ++iteration;
+    if (!std::isfinite(result.gradient_norm)) {
+      throw DivergenceError(mwalimu::detail::concatenate(
+                                "tsne: a value is not finite at iteration ", iteration,
+                                "; lower learning_rate (the schedule's is ",
+                                detail::plan({.schedule = options.schedule}, p.n).main_step.rate,
+                                ") or start from a map near 0"),
+                            iteration, descent.map().rows());
+    }
+
+    const bool check = iteration % kCheckEvery == 0;
+    const bool call = options.callback && iteration % options.callback_every == 0;
+    if (!check && !call) continue;
+    const double kl = descent.kl();
+    if (check) result.trace.emplace_back(iteration, kl);
+    if (call) {
+      const std::vector<float> map = descent.map().rows();
+      if (!options.callback({iteration, plan.total, early ? Phase::early_exaggeration : Phase::main,
+                             kl, result.gradient_norm, map})) {
+        result.reason = StopReason::callback;
+        break;
+      }
+    }
+    if (check && !early) {
+      if (result.gradient_norm < options.min_gradient_norm) {
+        result.reason = StopReason::converged;
+        break;
+      }
+      if (kl < best_kl) best_kl = kl, best_iteration = iteration;
+      if (options.iterations_without_progress > 0 &&
+          iteration - best_iteration >= options.iterations_without_progress) {
+        result.reason = StopReason::no_progress;
+        break;
+      }
+    }
+  }
+  result.iterations = iteration;
+  result.state = descent.state(iteration);
+  result.map = result.state.map;
+  result.kl = exact_kl(p, descent.map());
+  return result;
+}
+
+}  // namespace mwalimu::embedding

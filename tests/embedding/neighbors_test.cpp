@@ -1,0 +1,125 @@
+#include "mwalimu/embedding/neighbors.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "embedding/embedding_support.hpp"
+#include "mwalimu/core/parallel.hpp"
+
+namespace mwalimu::embedding {
+namespace {
+
+using test::normal_points;
+
+/// All others by (distance in double, index).
+std::vector<std::pair<double, int>> sorted_others(const Points& x, index_t i) {
+  std::vector<std::pair<double, int>> all;
+  for (index_t j = 0; j < x.n(); ++j) {
+    if (j != i) all.emplace_back(test::square_distance(x, i, j), static_cast<int>(j));
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+TEST(Neighbors, MatchesFp64Reference) {
+  // Whole-number coordinates: distances are exact, ties are many, and the order must agree too.
+  for (const index_t n : {2, 5, 31, 32, 33, 130, 300}) {
+    for (const index_t d : {1, 3, 64, 65, 150}) {
+      std::vector<float> x = normal_points(n, d, static_cast<std::uint64_t>(n * 1000 + d));
+      for (float& v : x) v = std::round(2 * v);
+      const Points points(x, n, d);
+      for (const index_t k : {index_t{1}, std::min<index_t>(n - 1, 40), n - 1}) {
+        const NeighborList list = nearest_neighbors(points, k);
+        for (index_t i = 0; i < n; ++i) {
+          const auto want = sorted_others(points, i);
+          for (index_t r = 0; r < k; ++r) {
+            ASSERT_EQ(list.index[i * k + r], want[r].second) << n << " " << d << " " << k;
+            ASSERT_EQ(list.square_distance[i * k + r], static_cast<float>(want[r].first));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Neighbors, DistancesOfRealDataAreWithinRounding) {
+  const index_t n = 90, d = 2048, k = 20;
+  const std::vector<float> x = normal_points(n, d, 9);
+  const Points points(x, n, d);
+  const NeighborList list = nearest_neighbors(points, k);
+  for (index_t i = 0; i < n * k; ++i) {
+    const double want = test::square_distance(points, i / k, list.index[i]);
+    EXPECT_NEAR(list.square_distance[i], want, 1e-6 * want);
+  }
+}
+
+TEST(Neighbors, SameBitsForAnyNumberOfThreads) {
+  const std::vector<float> x = normal_points(333, 17, 10);
+  const int before = num_threads();
+  std::vector<NeighborList> lists;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    lists.push_back(nearest_neighbors(Points(x, 333, 17), 30));
+  }
+  set_num_threads(before);
+  EXPECT_EQ(lists[0].index, lists[1].index);
+  EXPECT_EQ(lists[0].index, lists[2].index);
+  EXPECT_EQ(lists[0].square_distance, lists[2].square_distance);
+}
+
+TEST(Neighbors, DuplicatesAreNeighboursAtDistanceZero) {
+  const std::vector<float> x{1, 2, 5, 5, 1, 2, 1, 2};
+  const NeighborList list = nearest_neighbors(Points(x, 4, 2), 2);
+  EXPECT_EQ(list.index[0], 2);  // of point 0: itself is left out, ties by index
+  EXPECT_EQ(list.index[1], 3);
+  EXPECT_EQ(list.square_distance[0], 0);
+  EXPECT_EQ(list.index[2], 0);  // of point 1
+}
+
+TEST(Neighbors, CosineIgnoresLength) {
+  const std::vector<float> x{1, 0, 100, 1, 0, 3, 1, 1};
+  const NeighborList list = nearest_neighbors(Points(x, 4, 2), 1, Metric::cosine);
+  EXPECT_EQ(list.index[0], 1);
+  EXPECT_EQ(list.index[2], 3);
+}
+
+TEST(Neighbors, TruncatedKeepsTheNearest) {
+  const std::vector<float> x = normal_points(20, 3, 11);
+  const Points points(x, 20, 3);
+  const NeighborList few = truncated(nearest_neighbors(points, 12), 5);
+  EXPECT_EQ(few.index, nearest_neighbors(points, 5).index);
+  EXPECT_EQ(few.k, 5);
+}
+
+TEST(Neighbors, Errors) {
+  const std::vector<float> x{1, 0, 0, 0, 2, 2};
+  const Points points(x, 3, 2);
+  EXPECT_THROW(nearest_neighbors(points, 0), ValueError);
+  EXPECT_THROW(nearest_neighbors(points, 3), ValueError);
+  EXPECT_THROW(truncated(nearest_neighbors(points, 1), 2), ValueError);
+  EXPECT_THROW(Points(x, 4, 2), ShapeError);
+  try {
+    nearest_neighbors(points, 1, Metric::cosine);
+    FAIL() << "a zero row passed";
+  } catch (const ValueError& e) {
+    EXPECT_NE(std::string(e.what()).find("row 1 is zero"), std::string::npos) << e.what();
+  }
+}
+
+TEST(Points, ViewsATensor) {
+  const auto tensor = Tensor<float>::from({1, 2, 3, 4, 5, 6}, {2, 3});
+  const Points points(tensor);
+  EXPECT_EQ(points.n(), 2);
+  EXPECT_EQ(points.d(), 3);
+  EXPECT_EQ(points.row(1)[2], 6);
+  EXPECT_THROW(Points(tensor.permute({1, 0})), ShapeError);
+  EXPECT_THROW(Points(tensor.reshape({6})), ShapeError);
+}
+
+}  // namespace
+}  // namespace mwalimu::embedding

@@ -1,0 +1,222 @@
+// Every step of t-SNE against reference numbers made in double precision.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "mwalimu/embedding/quality.hpp"
+#include "mwalimu/embedding/tsne.hpp"
+#include "mwalimu/io/npy.hpp"
+#include "support/compare.hpp"
+#include "support/golden.hpp"
+
+namespace mwalimu::embedding {
+namespace {
+
+using mwalimu::test::max_abs_err;
+using mwalimu::test::near_l2;
+using mwalimu::test::to_double;
+
+/// One set: its folder, its golden.json, and its arrays as doubles.
+class Set {
+ public:
+  explicit Set(std::filesystem::path folder) : folder_(std::move(folder)) {
+    std::ifstream(folder_ / "golden.json") >> json;
+    x_ = floats(array("X"));
+    n = json.at("n");
+    d = json.at("d");
+    perplexity = json.at("perplexity");
+  }
+  std::string name() const { return folder_.filename().string(); }
+  Points points() const { return Points(x_, n, d); }
+
+  /// An array of the set as doubles.
+  std::vector<double> array(const std::string& name) const {
+    return golden::to_array(io::NpyFile(folder_ / (name + ".npy")).array()).values;
+  }
+  static std::vector<float> floats(const std::vector<double>& values) {
+    return {values.begin(), values.end()};
+  }
+
+  nlohmann::json json;
+  index_t n = 0, d = 0;
+  double perplexity = 0;
+
+ private:
+  std::filesystem::path folder_;
+  std::vector<float> x_;
+};
+
+std::vector<std::filesystem::path> set_folders() {
+  std::vector<std::filesystem::path> found;
+  const auto root = golden::folder() / "tsne";
+  if (!std::filesystem::is_directory(root)) return found;
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    if (std::filesystem::exists(entry.path() / "golden.json")) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+/// Runs body on every set, or skips the test with the reason.
+#define FOR_EACH_SET(set)                                           \
+  const auto folders = set_folders();                               \
+  if (folders.empty())                                              \
+    GTEST_SKIP() << "no sets in " << golden::folder() / "tsne"      \
+                 << "; name their parent folder in MWALIMU_GOLDEN"; \
+  std::vector<Set> sets(folders.begin(), folders.end());            \
+  for (const Set& set : sets)                                       \
+    if (testing::ScopedTrace trace(__FILE__, __LINE__, set.name()); true)
+
+NeighborList neighbors_of(const Set& set) {
+  return nearest_neighbors(set.points(), neighbors_for(set.perplexity, set.n));
+}
+
+TEST(TsneGolden, Neighbors) {
+  FOR_EACH_SET(set) {
+    const NeighborList list = neighbors_of(set);
+    EXPECT_EQ(list.k, set.json.at("k").get<index_t>());
+    const auto distance = set.array("knn_sqdist"), index = set.array("knn_idx");
+    ASSERT_EQ(distance.size(), list.square_distance.size());
+    index_t other = 0;
+    for (std::size_t e = 0; e < distance.size(); ++e) {
+      // Zero distances are exact, the others within float rounding.
+      ASSERT_NEAR(list.square_distance[e], distance[e], 1e-6 * distance[e]);
+      other += list.index[e] != static_cast<std::int32_t>(index[e]);
+    }
+    EXPECT_LE(other, 4);  // of float and double only near-ties may change places
+  }
+}
+
+TEST(TsneGolden, BetaAndP) {
+  FOR_EACH_SET(set) {
+    const Affinities p = affinities(neighbors_of(set), set.perplexity);
+    const auto beta = set.array("beta_knn");
+    for (index_t i = 0; i < set.n; ++i) ASSERT_NEAR(p.beta[i], beta[i], 1e-4 * beta[i]);
+    EXPECT_EQ(to_double(p.row_begin), set.array("P_knn_indptr"));
+    EXPECT_EQ(to_double(p.column), set.array("P_knn_indices"));
+    EXPECT_EQ(static_cast<index_t>(p.column.size()), set.json.at("nnz_knn").get<index_t>());
+    const auto value = set.array("P_knn_data");
+    const double largest = *std::max_element(value.begin(), value.end());
+    EXPECT_LE(max_abs_err(to_double(p.value), value), 1e-5 * largest);
+  }
+}
+
+TEST(TsneGolden, DensePWithAllNeighbors) {
+  FOR_EACH_SET(set) {
+    const Affinities p = affinities(nearest_neighbors(set.points(), set.n - 1), set.perplexity);
+    const auto beta = set.array("beta_dense");
+    for (index_t i = 0; i < set.n; ++i) ASSERT_NEAR(p.beta[i], beta[i], 1e-4 * beta[i]);
+  }
+}
+
+TEST(TsneGolden, PcaStart) {
+  FOR_EACH_SET(set) {
+    const Pca p = pca(set.points(), 2);
+    const auto variance = set.json.at("pca_variance").get<std::vector<double>>();
+    // The reference divides by n - 1 or by n; the first component decides which for both.
+    const double factor = variance[0] / p.variance[0];
+    EXPECT_NEAR(factor, 1, 1.5 / static_cast<double>(set.n));
+    EXPECT_NEAR(p.variance[1] * factor, variance[1], 1e-6 * variance[1]);
+    EXPECT_TRUE(near_l2(to_double(pca_start(p)), set.array("pca_init"), 1e-5));
+  }
+}
+
+TEST(TsneGolden, ForcesNormaliserAndKl) {
+  FOR_EACH_SET(set) {
+    const Affinities p = affinities(neighbors_of(set), set.perplexity);
+    const Coordinates y(Set::floats(set.array("Y_fixed")), set.n, 2);
+    Coordinates r(set.n, 2), a(set.n, 2);
+    const double z = exact_repulsion(y, r);
+    attraction(p, y, a);
+    const double want_z = set.json.at("Z");
+    EXPECT_NEAR(z, want_z, 1e-5 * want_z);
+    const auto want_a = set.array("attr_knn"), want_r = set.array("rep");
+    const auto got_a = to_double(a.rows());
+    std::vector<double> got_r = to_double(r.rows());
+    for (double& v : got_r) v /= z;
+    EXPECT_TRUE(near_l2(got_a, want_a, 1e-5));
+    EXPECT_TRUE(near_l2(got_r, want_r, 1e-5));
+    // Near equilibrium the gradient is a small difference: its error is measured against |A|.
+    double norm_a = 0;
+    for (const double v : want_a) norm_a += v * v;
+    norm_a = std::sqrt(norm_a);
+    for (const double exaggeration : {1.0, 12.0}) {
+      const auto want = set.array(exaggeration == 1 ? "grad_knn" : "grad_knn_exag12");
+      double error = 0;
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        const double difference = exaggeration * got_a[i] - got_r[i] - want[i] / 4;
+        error += difference * difference;
+      }
+      EXPECT_LE(std::sqrt(error), 1e-5 * exaggeration * norm_a);
+    }
+    const double kl = set.json.at("kl_knn");
+    EXPECT_NEAR(kl_divergence(p, y, z), kl, 1e-5 * kl);
+    EXPECT_NEAR(exact_kl(p, y), kl, 1e-6 * kl);
+    EXPECT_NEAR(exact_normaliser(y), want_z, 1e-7 * want_z);  // Y_fixed is rounded to float here
+  }
+}
+
+TEST(TsneGolden, FirstAndTenthStep) {
+  FOR_EACH_SET(set) {
+    const Affinities p = affinities(neighbors_of(set), set.perplexity);
+    const auto start = Set::floats(set.array("pca_init"));
+    for (const int steps : {1, 10}) {
+      TsneOptions o{.schedule = Schedule::classic, .callback_every = steps};
+      o.callback = [](const TsneProgress&) { return false; };
+      const TsneResult result = optimise(p, initial_state(start), o);
+      ASSERT_EQ(result.iterations, steps);
+      const std::string prefix = "step" + std::to_string(steps) + "_";
+      const double tolerance = steps == 1 ? 1e-5 : 1e-3;  // float; trajectories drift apart
+      EXPECT_TRUE(near_l2(to_double(result.state.map), set.array(prefix + "Y"), tolerance));
+      EXPECT_TRUE(near_l2(to_double(result.state.update), set.array(prefix + "update"), tolerance));
+      EXPECT_TRUE(near_l2(to_double(result.state.gain), set.array(prefix + "gains"), tolerance));
+    }
+  }
+}
+
+TEST(TsneGolden, FinalKlOfTheReferenceRun) {
+  FOR_EACH_SET(set) {
+    // Local optima differ, by up to 8 % on the smaller set: the median of seven starts counts.
+    const double want = set.json.at("kl_final_ref");
+    for (const Schedule schedule : {Schedule::classic, Schedule::automatic}) {
+      std::vector<double> kl;
+      for (std::uint64_t seed = 0; seed < 7; ++seed) {
+        kl.push_back(
+            tsne(set.points(), {.perplexity = set.perplexity, .seed = seed, .schedule = schedule})
+                .kl);
+      }
+      std::sort(kl.begin(), kl.end());
+      EXPECT_LE(kl[3], 1.03 * want);
+      EXPECT_GE(kl[0], 0.9 * want);  // lower than any optimum seen: P would be another
+    }
+  }
+}
+
+TEST(TsneGolden, TrustworthinessAndLabelAccuracy) {
+  FOR_EACH_SET(set) {
+    const auto map = Set::floats(set.array("Y_fixed"));
+    for (const auto& [k, want] : set.json.at("trustworthiness").items()) {
+      // The map is rounded to float here, which decides ties of its decimals anew: in the second
+      // set the double-precision formula moves by 5e-5 itself when the map is rounded.
+      EXPECT_NEAR(trustworthiness(set.points(), Points(map, set.n, 2), std::stoi(k)),
+                  want.get<double>(), 1e-4);
+    }
+    const auto values = set.array("y");
+    const std::vector<int> labels(values.begin(), values.end());
+    for (const auto& [k, want] : set.json.at("loo_knn_acc").items()) {
+      EXPECT_NEAR(knn_accuracy(Points(map, set.n, 2), labels, std::stoi(k)), want.get<double>(),
+                  1e-12);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mwalimu::embedding

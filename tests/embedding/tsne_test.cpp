@@ -1,0 +1,432 @@
+#include "mwalimu/embedding/tsne.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "embedding/embedding_support.hpp"
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/embedding/quality.hpp"
+
+namespace mwalimu::embedding {
+namespace {
+
+using test::clustered_points;
+using test::normal_points;
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+double deviation(const std::vector<float>& map, int components) {
+  double square = 0;  // the mean is 0
+  for (const float v : map) square += double{v} * v;
+  return std::sqrt(square / static_cast<double>(map.size()) * components);
+}
+
+/// The text of the error that body throws, "" for none.
+template <class E>
+std::string error_text(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const E& e) {
+    return e.what();
+  }
+  return "";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// --- What it must find ---------------------------------------------------------------------------
+
+TEST(Tsne, SeparatesClusters) {
+  const index_t n = 240, d = 10;
+  const std::vector<float> x = clustered_points(n, d, 4, 12, 1);
+  std::vector<int> labels;
+  for (index_t i = 0; i < n; ++i) labels.push_back(static_cast<int>(i % 4));
+  for (const Schedule schedule : {Schedule::automatic, Schedule::classic}) {
+    const TsneResult r = tsne(Points(x, n, d), {.perplexity = 15, .schedule = schedule});
+    EXPECT_EQ(knn_accuracy(Points(r.map, n, 2), labels, 5), 1);
+    EXPECT_GT(trustworthiness(Points(x, n, d), Points(r.map, n, 2), 10), 0.9);
+    EXPECT_EQ(r.iterations, schedule == Schedule::classic ? 1000 : 750);
+    EXPECT_EQ(r.reason, StopReason::finished);
+    EXPECT_TRUE(r.warnings.empty());
+    ASSERT_EQ(r.trace.size(), schedule == Schedule::classic ? 20u : 15u);
+    EXPECT_NEAR(r.trace.back().second, r.kl, 1e-5 * r.kl);  // float Z against double Z
+    EXPECT_LT(r.kl, r.trace.front().second);
+  }
+}
+
+TEST(Tsne, NothingCollapsesAtAnyPerplexityAndKlFalls) {
+  // Without structure, and with clusters: small sets are where early exaggeration may collapse.
+  const index_t n = 400, d = 8;
+  for (const float gap : {0.0f, 6.0f}) {
+    const std::vector<float> x = clustered_points(n, d, 5, gap, 2);
+    const std::vector<double> perplexities{100, 2, 10, 30, 50};  // in any order
+    const auto results = tsne_sweep(Points(x, n, d), perplexities);
+    ASSERT_EQ(results.size(), 5u);
+    std::vector<std::pair<double, double>> kl;
+    for (std::size_t s = 0; s < results.size(); ++s) {
+      EXPECT_EQ(results[s].perplexity, perplexities[s]);
+      EXPECT_EQ(results[s].neighbors, static_cast<index_t>(3 * perplexities[s]));
+      EXPECT_TRUE(all_finite(results[s].map));
+      EXPECT_GT(deviation(results[s].map, 2), 1);
+      // Six neighbours of noise are nearly a tree, which a plane holds well: 2 is not compared.
+      if (perplexities[s] > 2) kl.emplace_back(perplexities[s], results[s].kl);
+    }
+    std::sort(kl.begin(), kl.end());
+    for (std::size_t s = 1; s < kl.size(); ++s) EXPECT_LT(kl[s].second, kl[s - 1].second);
+  }
+}
+
+TEST(Tsne, SweepEqualsSingleRuns) {
+  const index_t n = 90, d = 6;
+  const std::vector<float> x = normal_points(n, d, 3);
+  const std::vector<double> perplexities{4, 20};
+  const auto results = tsne_sweep(Points(x, n, d), perplexities, {.main_iterations = 60});
+  for (std::size_t s = 0; s < 2; ++s) {
+    const TsneResult alone =
+        tsne(Points(x, n, d), {.perplexity = perplexities[s], .main_iterations = 60});
+    EXPECT_EQ(results[s].map, alone.map);
+    EXPECT_EQ(results[s].kl, alone.kl);
+  }
+}
+
+TEST(Tsne, SelectPerplexityTakesTheSmallestCriterion) {
+  std::vector<TsneResult> results(3);
+  const double perplexity[] = {5, 30, 100}, kl[] = {1.0, 0.5, 0.45};
+  for (int s = 0; s < 3; ++s) {
+    results[s].n = 300;
+    results[s].perplexity = perplexity[s];
+    results[s].kl = kl[s];
+  }
+  const PerplexityChoice choice = select_perplexity(results);
+  EXPECT_EQ(choice.best, 1u);
+  ASSERT_EQ(choice.criterion.size(), 3u);
+  EXPECT_NEAR(choice.criterion[1], 2 * 0.5 + std::log(300.0) * 30 / 300, 1e-12);
+  EXPECT_THROW(select_perplexity({}), ValueError);
+}
+
+TEST(Tsne, OneAndThreeComponents) {
+  const index_t n = 60, d = 5;
+  const std::vector<float> x = clustered_points(n, d, 3, 15, 4);
+  std::vector<int> labels;
+  for (index_t i = 0; i < n; ++i) labels.push_back(static_cast<int>(i % 3));
+  for (const int components : {1, 3}) {
+    const TsneResult r = tsne(Points(x, n, d), {.components = components, .perplexity = 8});
+    ASSERT_EQ(static_cast<index_t>(r.map.size()), n * components);
+    EXPECT_GT(knn_accuracy(Points(r.map, n, components), labels, 3), 0.95);
+  }
+}
+
+TEST(Tsne, CosineMetricAndPcaDims) {
+  const index_t n = 100, d = 40;
+  std::vector<float> x = clustered_points(n, d, 2, 20, 5);
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t c = 0; c < d; ++c) x[i * d + c] *= static_cast<float>(1 + i % 7);
+  }
+  std::vector<int> labels;
+  for (index_t i = 0; i < n; ++i) labels.push_back(static_cast<int>(i % 2));
+  const TsneResult r =
+      tsne(Points(x, n, d), {.perplexity = 10, .metric = Metric::cosine, .main_iterations = 200});
+  EXPECT_EQ(knn_accuracy(Points(r.map, n, 2), labels, 3), 1);
+  const TsneResult reduced =
+      tsne(Points(x, n, d), {.perplexity = 10, .pca_dims = 6, .main_iterations = 100});
+  EXPECT_EQ(reduced.pca_dims, 6);
+  EXPECT_TRUE(all_finite(reduced.map));
+}
+
+// --- Determinism, stopping, resuming
+// ---------------------------------------------------------------
+
+TEST(Tsne, SameBitsForAnyNumberOfThreads) {
+  const index_t n = 1203, d = 7;  // large enough that the forces are shared out
+  const std::vector<float> x = normal_points(n, d, 6);
+  const int before = num_threads();
+  std::vector<TsneResult> results;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    results.push_back(
+        tsne(Points(x, n, d),
+             {.perplexity = 100, .seed = 9, .early_iterations = 25, .main_iterations = 25}));
+  }
+  set_num_threads(before);
+  EXPECT_EQ(results[0].map, results[1].map);
+  EXPECT_EQ(results[0].map, results[2].map);
+  EXPECT_EQ(results[0].kl, results[2].kl);
+}
+
+TEST(Tsne, SeedMovesTheJitterAndTheRandomStart) {
+  const index_t n = 40, d = 3;
+  const std::vector<float> x = normal_points(n, d, 7);
+  for (const Start start : {Start::pca, Start::random}) {
+    TsneOptions o{.perplexity = 5, .start = start, .seed = 1, .main_iterations = 10};
+    const auto first = tsne(Points(x, n, d), o).map;
+    EXPECT_EQ(tsne(Points(x, n, d), o).map, first);
+    o.seed = 2;
+    EXPECT_NE(tsne(Points(x, n, d), o).map, first);
+  }
+}
+
+TEST(Tsne, ResumedRunEqualsAnUninterruptedOne) {
+  const index_t n = 70, d = 4;
+  const std::vector<float> x = normal_points(n, d, 8);
+  const Affinities p = affinities(nearest_neighbors(Points(x, n, d), 30), 10);
+  std::vector<float> start(n * 2);
+  for (index_t i = 0; i < n * 2; ++i) start[i] = 1e-4f * x[i];
+  TsneOptions o{.early_iterations = 60, .main_iterations = 140};
+  const TsneResult whole = optimise(p, initial_state(start), o);
+  o.callback_every = 100;
+  o.callback = [](const TsneProgress& at) { return at.iteration != 100; };
+  const TsneResult half = optimise(p, initial_state(start), o);
+  EXPECT_EQ(half.iterations, 100);
+  EXPECT_EQ(half.reason, StopReason::callback);
+  const TsneResult rest = optimise(p, half.state, o);
+  EXPECT_EQ(rest.iterations, 200);
+  EXPECT_EQ(rest.map, whole.map);
+  EXPECT_EQ(rest.kl, whole.kl);
+}
+
+TEST(Tsne, CallbackSeesPhasesKlAndTheMap) {
+  const index_t n = 50, d = 3;
+  const std::vector<float> x = normal_points(n, d, 9);
+  std::vector<TsneProgress> seen;
+  TsneOptions o{
+      .perplexity = 8, .early_iterations = 40, .main_iterations = 40, .callback_every = 20};
+  o.callback = [&](const TsneProgress& at) {
+    EXPECT_EQ(static_cast<index_t>(at.map.size()), n * 2);
+    EXPECT_TRUE(std::isfinite(at.kl) && at.gradient_norm > 0);
+    seen.push_back(at);
+    return true;
+  };
+  tsne(Points(x, n, d), o);
+  ASSERT_EQ(seen.size(), 4u);
+  EXPECT_EQ(seen[1].phase, Phase::early_exaggeration);
+  EXPECT_EQ(seen[2].phase, Phase::main);
+  EXPECT_EQ(seen[3].iteration, 80);
+  EXPECT_EQ(seen[3].total, 80);
+}
+
+TEST(Tsne, StopsWhenCancelledConvergedOrWithoutProgress) {
+  const index_t n = 30, d = 3;
+  const std::vector<float> x = normal_points(n, d, 10);
+  std::stop_source source;
+  TsneOptions o{.perplexity = 5};
+  o.stop = source.get_token();
+  o.callback_every = 7;
+  o.callback = [&](const TsneProgress&) {
+    source.request_stop();
+    return true;
+  };
+  const TsneResult cancelled = tsne(Points(x, n, d), o);
+  EXPECT_EQ(cancelled.reason, StopReason::cancelled);
+  EXPECT_EQ(cancelled.iterations, 7);
+
+  const TsneResult converged = tsne(Points(x, n, d), {.perplexity = 5, .min_gradient_norm = 10});
+  EXPECT_EQ(converged.reason, StopReason::converged);
+  EXPECT_EQ(converged.iterations, 300);
+
+  // Steps too small to move anything: the KL at 300, then no better one in 100 iterations.
+  const TsneResult idle =
+      tsne(Points(x, n, d),
+           {.perplexity = 5, .learning_rate = 1e-30, .iterations_without_progress = 100});
+  EXPECT_EQ(idle.reason, StopReason::no_progress);
+  EXPECT_EQ(idle.iterations, 400);
+}
+
+TEST(Tsne, DivergenceNamesTheIterationAndKeepsTheLastMap) {
+  const index_t n = 20, d = 3;
+  const std::vector<float> x = normal_points(n, d, 11);
+  const Affinities p = affinities(nearest_neighbors(Points(x, n, d), 15), 5);
+  TsneState state = optimise(p, initial_state(normal_points(n, 2, 21)),
+                             {.early_iterations = 10, .main_iterations = 0})
+                        .state;
+  state.update[7] = std::numeric_limits<float>::infinity();
+  const std::vector<float> map = state.map;
+  try {
+    optimise(p, state, {});
+    FAIL() << "an infinite step passed";
+  } catch (const DivergenceError& e) {
+    EXPECT_TRUE(contains(e.what(), "not finite at iteration 11")) << e.what();
+    EXPECT_EQ(e.iteration, 11);
+    EXPECT_EQ(e.last_map, map);
+  }
+}
+
+// --- Every row of the table of inputs
+// ----------------------------------------------------------------
+
+TEST(TsneInput, NanAndInfinityNameRowColumnAndValue) {
+  std::vector<float> x = normal_points(20, 3, 12);
+  x[7 * 3 + 2] = std::nanf("");
+  const auto run = [&] { tsne(Points(x, 20, 3), {.perplexity = 4}); };
+  EXPECT_TRUE(contains(error_text<ValueError>(run), "row 7, column 2 is nan"));
+  x[7 * 3 + 2] = -std::numeric_limits<float>::infinity();
+  EXPECT_TRUE(contains(error_text<ValueError>(run), "row 7, column 2 is -inf"));
+  x[7 * 3 + 2] = 1e19f;  // its square is not a float
+  EXPECT_TRUE(contains(error_text<ValueError>(run), "overflow"));
+}
+
+TEST(TsneInput, GivenStartIsCheckedToo) {
+  const std::vector<float> x = normal_points(20, 3, 13);
+  std::vector<float> start = normal_points(20, 2, 14);
+  for (float& v : start) v *= 1e-4f;
+  TsneOptions o{.perplexity = 4, .start = Start::given, .main_iterations = 10};
+  o.given_start = start;
+  EXPECT_TRUE(tsne(Points(x, 20, 3), o).warnings.empty());
+  start[5] = std::nanf("");
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { tsne(Points(x, 20, 3), o); }),
+                       "given start: row 2, column 1 is nan"));
+  start[5] = 100;
+  const TsneResult wide = tsne(Points(x, 20, 3), o);
+  ASSERT_EQ(wide.warnings.size(), 1u);
+  EXPECT_TRUE(contains(wide.warnings[0], "column 1"));
+  start.pop_back();
+  o.given_start = start;
+  EXPECT_TRUE(contains(error_text<ShapeError>([&] { tsne(Points(x, 20, 3), o); }), "20 x 2 = 40"));
+}
+
+TEST(TsneInput, TooFewPointsColumnsOrComponents) {
+  const std::vector<float> x = normal_points(12, 1, 15);
+  EXPECT_TRUE(contains(error_text<ValueError>([&] {
+                         tsne(Points({x.data(), 3}, 3, 1));
+                       }),
+                       "at least 4 points, got 3"));
+  EXPECT_TRUE(contains(error_text<ValueError>([&] {
+                         tsne(Points({x.data(), 0}, 12, 0));
+                       }),
+                       "at least 1 column"));
+  for (const int components : {0, 4, -1}) {
+    EXPECT_TRUE(contains(error_text<ValueError>([&] {
+                           tsne(Points(x, 12, 1), {.components = components, .perplexity = 2});
+                         }),
+                         "1, 2 or 3 components, got " + std::to_string(components)));
+  }
+}
+
+TEST(TsneInput, PerplexityOutOfRange) {
+  const std::vector<float> x = normal_points(50, 2, 16);
+  const auto text = [&](double perplexity) {
+    return error_text<ValueError>([&] { tsne(Points(x, 50, 2), {.perplexity = perplexity}); });
+  };
+  EXPECT_TRUE(contains(text(0), "perplexity > 0"));
+  EXPECT_TRUE(contains(text(-3), "perplexity > 0"));
+  EXPECT_TRUE(contains(text(std::nan("")), "perplexity > 0"));
+  EXPECT_TRUE(contains(text(0.5), "fewer than two neighbours"));  // k = 1
+  EXPECT_EQ(text(30),
+            "tsne: perplexity 30 needs at least 3P+1 = 91 points, got 50; largest allowed "
+            "(n-1)/3 = 16.3333");
+  EXPECT_EQ(text(49.0 / 3), "");  // the largest allowed itself
+}
+
+TEST(TsneInput, ClampPolicyLowersThePerplexityAndWarns) {
+  const std::vector<float> x = normal_points(50, 2, 17);
+  const TsneResult r =
+      tsne(Points(x, 50, 2),
+           {.perplexity = 30, .perplexity_policy = PerplexityPolicy::clamp, .main_iterations = 10});
+  EXPECT_NEAR(r.perplexity, 49.0 / 3, 1e-12);
+  EXPECT_EQ(r.neighbors, 49);
+  ASSERT_EQ(r.warnings.size(), 1u);
+  EXPECT_TRUE(contains(r.warnings[0], "lowered to (n-1)/3 = 16.3333"));
+}
+
+TEST(TsneInput, DuplicateRowsCoincideWithoutJitterAndSeparateWithIt) {
+  const index_t n = 60, d = 3;
+  std::vector<float> x = normal_points(n, d, 18);
+  for (index_t c = 0; c < d; ++c) x[d + c] = x[2 * d + c] = x[c];  // rows 0, 1 and 2 are equal
+  // All others are neighbours, so that no tie is cut: equal rows feel the same force.
+  TsneOptions o{.perplexity = 59.0 / 3, .jitter = 0};
+  const TsneResult still = tsne(Points(x, n, d), o);
+  EXPECT_TRUE(all_finite(still.map));
+  for (const int c : {0, 1}) EXPECT_NEAR(still.map[c], still.map[2 + c], 1e-2);
+  o.jitter = 0.01;
+  const TsneResult moved = tsne(Points(x, n, d), o);
+  EXPECT_TRUE(all_finite(moved.map));
+  EXPECT_NE(moved.map[0], moved.map[2]);
+}
+
+TEST(TsneInput, ConstantDataStartAtRandomWithAWarning) {
+  for (const float value : {0.0f, 0.1f, -1e6f}) {
+    const std::vector<float> x(40 * 3, value);
+    const TsneResult r = tsne(Points(x, 40, 3), {.perplexity = 5});
+    EXPECT_TRUE(all_finite(r.map));
+    ASSERT_EQ(r.warnings.size(), 1u);
+    EXPECT_TRUE(contains(r.warnings[0], "constant"));
+  }
+}
+
+TEST(TsneInput, OneConstantColumnOrOneColumnIsFinite) {
+  std::vector<float> x = normal_points(40, 2, 19);
+  for (index_t i = 0; i < 40; ++i) x[i * 2 + 1] = 5;
+  for (const double jitter : {0.0, 0.01}) {
+    EXPECT_TRUE(all_finite(tsne(Points(x, 40, 2), {.perplexity = 6, .jitter = jitter}).map));
+    EXPECT_TRUE(all_finite(tsne(Points(x, 80, 1), {.perplexity = 6, .jitter = jitter}).map));
+  }
+}
+
+TEST(TsneInput, FourPointsAreEnough) {
+  const std::vector<float> x{0, 0, 1, 0, 10, 0, 11, 0};
+  const TsneResult r = tsne(Points(x, 4, 2), {.perplexity = 1});
+  EXPECT_TRUE(all_finite(r.map));
+  const auto distance = [&](int i, int j) {
+    return test::square_distance(Points(r.map, 4, 2), i, j);
+  };
+  EXPECT_LT(distance(0, 1), distance(0, 2));
+  EXPECT_LT(distance(2, 3), distance(1, 2));
+}
+
+TEST(TsneInput, OptionsOutOfRangeAreErrors) {
+  const std::vector<float> x = normal_points(30, 2, 20);
+  const auto fails = [&](const TsneOptions& o) {
+    return !error_text<ValueError>([&] { tsne(Points(x, 30, 2), o); }).empty();
+  };
+  EXPECT_TRUE(fails({.perplexity = 5, .early_iterations = -1}));
+  EXPECT_TRUE(fails({.perplexity = 5, .learning_rate = 0.0}));
+  EXPECT_TRUE(fails({.perplexity = 5, .learning_rate = 1e38}));
+  EXPECT_TRUE(fails({.perplexity = 5, .early_exaggeration = 0.5}));
+  EXPECT_TRUE(fails({.perplexity = 5, .max_step_norm = 0}));
+  EXPECT_TRUE(fails({.perplexity = 5, .callback_every = 0}));
+  EXPECT_THROW(tsne_sweep(Points(x, 30, 2), {}), ValueError);
+}
+
+TEST(TsneInput, ThousandSmallProblemsStayFinite) {
+  for (std::uint64_t problem = 0; problem < 1000; ++problem) {
+    RandomStream random(problem, Purpose::test, 1);
+    const index_t n = 4 + static_cast<index_t>(random.below(57));
+    const index_t d = 1 + static_cast<index_t>(random.below(8));
+    std::vector<float> x = normal_points(n, d, problem);
+    const float scale = std::pow(10.0f, random.uniform(-8, 8));
+    for (float& v : x) v *= scale;
+    if (random.chance(0.5f)) {  // duplicates
+      for (index_t i = 1; i < n; ++i) {
+        if (random.chance(0.4f)) std::copy_n(x.begin() + (i - 1) * d, d, x.begin() + i * d);
+      }
+    }
+    if (random.chance(0.3f)) {  // a constant column
+      const index_t column = static_cast<index_t>(random.below(d));
+      for (index_t i = 0; i < n; ++i) x[i * d + column] = scale;
+    }
+    const double perplexity =
+        0.7 + (static_cast<double>(n - 1) / 3 - 0.7) * static_cast<double>(random.uniform());
+    TsneOptions o{.components = 1 + static_cast<int>(random.below(3)), .perplexity = perplexity};
+    o.jitter = random.chance(0.5f) ? 0.01 : 0;
+    o.early_iterations = 30;
+    o.main_iterations = 30;
+    const TsneResult r = tsne(Points(x, n, d), o);
+    ASSERT_TRUE(all_finite(r.map)) << "problem " << problem;
+    ASSERT_TRUE(std::isfinite(r.kl)) << "problem " << problem;
+    ASSERT_GE(r.kl, -1e-5) << "problem " << problem;  // a divergence, up to rounding of P
+  }
+}
+
+}  // namespace
+}  // namespace mwalimu::embedding
