@@ -7,6 +7,12 @@
 
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/tensor.hpp"
+
+namespace mwalimu::cpu {
+template <class T>
+class Conv2dLoops;  // the operation's header ends with its CPU half, which names this class
+}  // namespace mwalimu::cpu
+
 #include "mwalimu/ops/conv2d.hpp"
 
 namespace mwalimu::cpu {
