@@ -1,7 +1,10 @@
 // optim/optimizer: one optimiser over the flat parameter arena.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <variant>
