@@ -3,12 +3,6 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# One line on stderr, and the end.
-die() {
-  echo "$(basename "$0"): $*" >&2
-  exit 1
-}
-
 # configure PRESET: installs what is missing, then configures build/PRESET.
 configure() {
   "$root/tools/setup.sh"
