@@ -93,7 +93,7 @@ Shape output_shape(const Problem& p) {
 TEST(Conv2d, MatchesFp64Reference) {
   for (const Problem& p : kProblems) {
     SCOPED_TRACE(testing::Message() << p);
-    const auto strides = conv2d_weight_strides(p.weight(), p.options.groups);
+    const auto strides = conv2d_weight_strides(p.weight());
     const auto out = output_shape(p);
     const auto x = random_tensor<float>(p.x(), contiguous_strides(p.x()), 1);
     const auto weight = random_tensor<float>(p.weight(), strides, 2);

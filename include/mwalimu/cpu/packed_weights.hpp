@@ -36,8 +36,10 @@ void for_each_weight_rows(const ops::WeightLayout& layout, const std::array<inde
   const index_t grain = std::max<index_t>(1, 16384 / (O * step));
   parallel_for(layout.groups * kh * kw * steps, grain, [&](index_t begin, index_t end) {
     for (index_t item = begin; item < end; ++item) {
-      const index_t i = item % steps * step, tap = item / steps % (kh * kw);
-      const index_t g = item / steps / (kh * kw), h = tap / kw, w = tap % kw;
+      // In the order of packed memory: (i, h, w) where input channels are blocked, else (h, w, i).
+      const index_t taps = kh * kw, rest = item % (taps * steps), g = item / (taps * steps);
+      const index_t tap = blocked ? rest % taps : rest / steps, h = tap / kw, w = tap % kw;
+      const index_t i = (blocked ? rest / taps : rest % steps) * step;
       body(WeightRows{g * O * strides[0] + i * strides[1] + h * strides[2] + w * strides[3],
                       g / layout.block_g * layout.stride_g + g % layout.block_g * layout.inner_g +
                           i / layout.block_i * layout.stride_i + h * layout.stride_h +

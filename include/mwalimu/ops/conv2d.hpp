@@ -37,7 +37,7 @@ void conv2d_backward_weight(Cpu, View<const T, 4> x, View<const T, 4> dout,
 /// densest. Of the six plain orders of a 3 x 3 layer this one makes two of the three copies between
 /// parameters and oneDNN's blocked layouts move whole runs of 16 to 64 output channels (forward
 /// weights and weight gradient; the data gradient's weights are transposed in 16 x 16 tiles).
-inline Shape conv2d_weight_strides(const Shape& oihw, index_t /*groups*/ = 1) {
+inline Shape conv2d_weight_strides(const Shape& oihw) {
   require<ShapeError>(oihw.rank() == 4, "conv2d_weight_strides: want (O, I, kh, kw), got ", oihw);
   const index_t O = oihw[0], I = oihw[1], kw = oihw[3];
   return {1, O, kw * I * O, I * O};

@@ -1,0 +1,212 @@
+// conv2d_bench: all 36 convolutions of xresnet34 for a batch of 32, forward and backward.
+//
+//   step     as training runs them: ops::conv2d and its backward, weights packed once, gradients
+//            added to those of the parameters
+//   onednn   the bare primitives on packed weights: the floor of `step`
+//   pack, unpack   the copies of weights between parameters and oneDNN's layouts
+#include <benchmark/benchmark.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mwalimu/core/random.hpp"
+#include "mwalimu/ops/conv2d.hpp"
+#include "support.hpp"
+
+namespace mwalimu::ops {
+namespace {
+
+using cpu::Conv2dDirection;
+
+struct Layer {
+  Conv2dOptions options;
+  Tensor<float> x, dout, out, dx, weight_grad;
+  Variable<float> weight;
+  std::shared_ptr<PackedWeights> packed = std::make_shared<PackedWeights>();
+  bool needs_dx = true;
+
+  std::shared_ptr<const cpu::Conv2dPrimitive> primitive(Conv2dDirection direction) const {
+    const auto array = [](const Shape& s) { return std::array{s[0], s[1], s[2], s[3]}; };
+    return cpu::detail::conv2d_primitive(direction, array(x.shape()), array(weight.shape()),
+                                         array(dout.shape()), options);
+  }
+};
+
+Tensor<float> noise(const Shape& shape, const Shape& strides) {
+  auto tensor = Tensor<float>::with_strides(shape, strides);
+  RandomStream random(0, Purpose::test);
+  for (float& value : tensor.span()) value = random.uniform(-1.0f, 1.0f);
+  return tensor;
+}
+
+Layer make_layer(index_t batch, index_t side, index_t in, index_t out, index_t kernel,
+                 index_t stride) {
+  Layer layer;
+  layer.options = {.stride = stride, .padding = kernel / 2};
+  layer.needs_dx = in != 3;
+  const Shape x{batch, side, side, in}, w{out, in, kernel, kernel};
+  const Shape y = detail::conv2d_output_shape(x, w, layer.options);
+  layer.x = noise(x, contiguous_strides(x));
+  layer.dx = Tensor<float>::empty(x);
+  layer.dout = noise(y, contiguous_strides(y));
+  layer.out = Tensor<float>::empty(y);
+  layer.weight_grad = Tensor<float>::with_strides(w, conv2d_weight_strides(w));
+  layer.weight_grad.zero();
+  layer.weight = Variable<float>::leaf(noise(w, conv2d_weight_strides(w)), layer.weight_grad);
+  return layer;
+}
+
+std::vector<Layer> xresnet34(index_t px) {
+  constexpr index_t kBatch = 32;
+  std::vector<Layer> layers;
+  index_t side = px;
+  const auto add = [&](index_t in, index_t out, index_t kernel, index_t stride) {
+    layers.push_back(make_layer(kBatch, side, in, out, kernel, stride));
+    side = layers.back().out.dim(1);
+  };
+  add(3, 32, 3, 2);
+  add(32, 32, 3, 1);
+  add(32, 64, 3, 1);
+  side /= 2;
+  index_t channels = 64;
+  for (const auto& [width, blocks] :
+       std::vector<std::pair<index_t, int>>{{64, 3}, {128, 4}, {256, 6}, {512, 3}}) {
+    for (int block = 0; block < blocks; ++block) {
+      add(channels, width, 3, channels == width ? 1 : 2);
+      add(width, width, 3, 1);
+      if (channels != width) add(channels, width, 1, 1);
+      channels = width;
+    }
+  }
+  return layers;
+}
+
+// Multiply-adds twice, taps that fall into the padding included, over the directions that run.
+double flop(const std::vector<Layer>& layers) {
+  double sum = 0;
+  for (const Layer& layer : layers) {
+    const Shape& w = layer.weight.shape();
+    sum +=
+        (layer.needs_dx ? 6.0 : 4.0) * static_cast<double>(layer.dout.count() * w[1] * w[2] * w[3]);
+  }
+  return sum;
+}
+double weight_bytes(const std::vector<Layer>& layers) {
+  double sum = 0;
+  for (const Layer& layer : layers) sum += 4.0 * static_cast<double>(layer.weight.value().count());
+  return sum;
+}
+void count_flop(benchmark::State& state, const std::vector<Layer>& layers) {
+  state.counters["flop"] = benchmark::Counter(
+      flop(layers) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+void step(benchmark::State& state) {
+  const auto layers = xresnet34(state.range(0));
+  for (auto _ : state) {
+    for (const Layer& layer : layers) {
+      layer.packed->invalidate();  // as after an optimiser's step
+      const auto x = layer.needs_dx ? Variable<float>::leaf(layer.x) : Variable<float>(layer.x);
+      conv2d(x, layer.weight, layer.options, layer.packed).backward(layer.dout);
+    }
+  }
+  count_flop(state, layers);
+}
+
+void onednn(benchmark::State& state) {
+  struct Call {
+    const Layer* layer;
+    std::shared_ptr<const cpu::Conv2dPrimitive> made;
+    std::shared_ptr<const float> weights;
+    Conv2dDirection direction;
+  };
+  const auto layers = xresnet34(state.range(0));
+  std::vector<Call> calls;
+  using enum Conv2dDirection;
+  for (const Layer& layer : layers) {
+    for (const auto direction : {forward, backward_data, backward_weight}) {
+      if (direction == backward_data && !layer.needs_dx) continue;
+      const auto made = layer.primitive(direction);
+      calls.push_back(
+          {&layer, made,
+           cpu::detail::packed_copy(layer.weight.value().view<4>(), made->weight_layout, nullptr),
+           direction});
+    }
+  }
+  for (auto _ : state) {
+    for (const auto& [layer, made, weights, direction] : calls) {
+      const auto w = cpu::wrap(made->weight, weights.get());
+      const auto x = cpu::wrap(made->x, (direction == backward_data ? layer->dx : layer->x).data());
+      const auto out =
+          cpu::wrap(made->out, (direction == forward ? layer->out : layer->dout).data());
+      const bool is_forward = direction == forward, is_data = direction == backward_data;
+      cpu::execute(made->primitive, made->scratchpad,
+                   {{is_data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, x},
+                    {is_forward || is_data ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS, w},
+                    {is_forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, out}});
+    }
+  }
+  count_flop(state, layers);
+}
+
+void pack(benchmark::State& state, Conv2dDirection direction) {
+  const auto layers = xresnet34(64);
+  std::vector<WeightLayout> layouts;
+  std::vector<Tensor<float>> packed;
+  for (const Layer& layer : layers) {
+    layouts.push_back(layer.primitive(direction)->weight_layout);
+    packed.push_back(Tensor<float>::zeros({layouts.back().count}));
+  }
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      if (direction == Conv2dDirection::backward_weight) {
+        auto grad = layers[i].weight_grad;
+        cpu::unpack_weights<float>(packed[i].data(), layouts[i], true, grad.view<4>());
+      } else {
+        cpu::pack_weights<float>(layers[i].weight.value().view<4>(), layouts[i], packed[i].data());
+      }
+    }
+  }
+  const bool adds = direction == Conv2dDirection::backward_weight;
+  bench::count_bytes(state, (adds ? 3 : 2) * weight_bytes(layers));
+}
+
+BENCHMARK(step)
+    ->Name("conv2d/step/cpu/f32/xresnet34")
+    ->ArgName("px")
+    ->Arg(64)
+    ->Arg(96)
+    ->Arg(128)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
+BENCHMARK(onednn)
+    ->Name("conv2d/onednn/cpu/f32/xresnet34")
+    ->ArgName("px")
+    ->Arg(64)
+    ->Arg(96)
+    ->Arg(128)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
+BENCHMARK_CAPTURE(pack, forward, Conv2dDirection::forward)
+    ->Name("conv2d/pack_forward/cpu/f32")
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
+BENCHMARK_CAPTURE(pack, backward, Conv2dDirection::backward_data)
+    ->Name("conv2d/pack_backward/cpu/f32")
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
+BENCHMARK_CAPTURE(pack, gradient, Conv2dDirection::backward_weight)
+    ->Name("conv2d/unpack_gradient/cpu/f32")
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
+
+}  // namespace
+}  // namespace mwalimu::ops
