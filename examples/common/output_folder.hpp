@@ -28,7 +28,8 @@ class OutputFolder {
   ///                --overwrite removes those files. config.toml alone is no run.
   /// @throws ValueError  an earlier run is in the way, or --resume finds none.
   /// @throws FileError   the folder cannot be made or written.
-  OutputFolder(const CommonOptions& options, std::vector<std::string> writes) : path_(options.out) {
+  OutputFolder(const CommonOptions& options, const std::vector<std::string>& writes)
+      : path_(options.out) {
     const std::string name = io::detail::quoted(path_);
     require<ValueError>(!path_.empty(), "--out: want a folder to write into");
     require<ValueError>(!options.resume || !options.overwrite,
@@ -45,7 +46,8 @@ class OutputFolder {
       std::error_code ignored;
       for (const std::string& file : writes) std::filesystem::remove_all(path_ / file, ignored);
     }
-    resumed_ = options.resume && std::filesystem::exists(path_ / "checkpoint.safetensors");
+    std::error_code ignored;
+    resumed_ = options.resume && std::filesystem::exists(path_ / "checkpoint.safetensors", ignored);
   }
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -88,12 +90,13 @@ class OutputFolder {
       missing = missing.parent_path();
     }
     std::filesystem::create_directories(path_, error);
-    const bool is_folder = std::filesystem::is_directory(path_);
+    std::error_code ignored;
+    const bool is_folder = std::filesystem::is_directory(path_, ignored);
     if (!error && is_folder && ::access(path_.c_str(), W_OK | X_OK) == 0) return;
     const std::string reason = error        ? error.message()
                                : !is_folder ? "it is not a folder"
                                             : io::detail::errno_text(errno);
-    for (const auto& folder : made_) std::filesystem::remove(folder, error);
+    for (const auto& folder : made_) std::filesystem::remove(folder, ignored);
     mwalimu::detail::fail<FileError>("--out: cannot write into ", io::detail::quoted(path_), ": ",
                                      reason, "; choose another folder");
   }

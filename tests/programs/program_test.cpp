@@ -1,6 +1,8 @@
 #include "common/program.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <functional>
@@ -32,6 +34,7 @@ Outcome run(std::vector<std::string> arguments,
             const std::function<void(const CLI::App&, const Options&)>& body = {}) {
   arguments.insert(arguments.begin(), "/somewhere/bin/teach");
   std::vector<char*> argv;
+  argv.reserve(arguments.size());
   for (std::string& argument : arguments) argv.push_back(argument.data());
   std::ostringstream out, err;
   auto* const cout_before = std::cout.rdbuf(out.rdbuf());
@@ -294,11 +297,31 @@ TEST_F(OutputFolderTest, AFileInTheWayIsOneError) {
 }
 
 TEST_F(OutputFolderTest, AFolderThatIsClosedIsOneError) {
-  if (::geteuid() == 0) GTEST_SKIP() << "permissions do not bind root";
-  std::filesystem::create_directory(folder_ / "closed");
-  std::filesystem::permissions(folder_ / "closed", std::filesystem::perms::owner_read);
-  expect_error(into("closed"), "Permission denied");
-  expect_error(into("closed/below"), "Permission denied");
+  namespace fs = std::filesystem;
+  fs::permissions(folder_.path(), fs::perms(0755));
+  fs::create_directory(folder_ / "closed");
+  fs::create_directory(folder_ / "read_only");
+  fs::permissions(folder_ / "closed", fs::perms(0700));
+  fs::permissions(folder_ / "read_only", fs::perms(0555));
+  // Permissions do not bind root, so a child checks as somebody else.
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (::geteuid() != 0) {
+      fs::permissions(folder_ / "closed", fs::perms::none);
+    } else if (::setgid(65534) != 0 || ::setuid(65534) != 0) {
+      ::_exit(2);
+    }
+    for (const char* name : {"closed", "closed/below", "read_only", "read_only/below"}) {
+      expect_error(into(name), "Permission denied; choose another folder");
+    }
+    ::_exit(HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  fs::permissions(folder_ / "closed", fs::perms(0700));
 }
 
 TEST_F(OutputFolderTest, AResumedRunKeepsItsOptions) {
