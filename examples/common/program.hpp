@@ -67,7 +67,7 @@ inline int report_error(const std::string& program, std::string text, ExitCode c
 /// fails or fills up is not. FileError has one type for both, and the system's own text in it.
 inline ExitCode exit_code(const FileError& error) {
   const std::string text = error.what();
-  for (const int code : {ENOSPC, EDQUOT, EIO}) {
+  for (const int code : {ENOSPC, EDQUOT, EFBIG, EIO}) {
     if (text.find(io::detail::errno_text(code)) != std::string::npos) return kFailure;
   }
   return kWrongInput;

@@ -28,7 +28,7 @@ struct AugmentOptions {
   float warp = 0.2f;         ///< tilt of each axis U(-x, x), 0 <= x < 0.5
   float light = 0.75f;       ///< probability, each, of the changes of brightness and contrast
   float lighting = 0.2f;     ///< how far they go, 0 <= x < 1
-  Normalisation normalisation;  ///< ImageNet's
+  Normalisation normalisation{};  ///< ImageNet's
 };
 
 /// All that is random about one input; as it stands, nothing happens but a resize of `box`.

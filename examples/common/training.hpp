@@ -1,0 +1,71 @@
+// examples/common/training: options that every training program has, and what they build.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "common/options.hpp"
+#include "mwalimu/optim/options.hpp"
+#include "mwalimu/optim/schedule.hpp"
+#include "mwalimu/train/progress.hpp"
+#include "mwalimu/train/study_data.hpp"
+
+namespace mwalimu::programs {
+
+/// --optimizer, --schedule, --lr, --weight-decay, --epochs, --batch, --accumulate, --workers.
+struct TrainingOptions {
+  std::string optimizer = "lamb", schedule = "one-cycle";
+  double lr = 1e-4, weight_decay = 1e-6;
+  int epochs = 100;
+  index_t batch = 32;
+  int accumulate = 1, workers = 1;
+
+  optim::OptimizerOptions make_optimizer() const {
+    return optim::optimizer_options(optimizer, weight_decay);
+  }
+  optim::Schedule make_schedule() const { return optim::make_schedule(schedule, lr); }
+};
+
+inline void add_training_options(CLI::App& app, TrainingOptions& o) {
+  app.add_option("--epochs", o.epochs, "passes over the images");
+  app.add_option("--batch", o.batch, "samples in a batch");
+  app.add_option("--accumulate", o.accumulate, "batches whose gradients make one step");
+  app.add_option("--optimizer", o.optimizer, "lamb, lars, sgd, adamw, ranger, ...")
+      ->check(CLI::IsMember(std::vector<std::string>(optim::kOptimizerNames.begin(),
+                                                     optim::kOptimizerNames.end())));
+  app.add_option("--schedule", o.schedule, "of the learning rate: one-cycle, flat-cos, cosine, ...")
+      ->check(CLI::IsMember(std::vector<std::string>(optim::kScheduleNames.begin(),
+                                                     optim::kScheduleNames.end())));
+  app.add_option("--lr", o.lr, "highest learning rate");
+  app.add_option("--weight-decay", o.weight_decay, "decoupled; not on biases and batch norm");
+  app.add_option("--workers", o.workers, "threads that prepare batches ahead")
+      ->check(CLI::Range(0, 64));
+}
+
+/// Reads and decodes the data set in --data with a progress line, and says what it holds.
+inline train::StudyData load_data(const CommonOptions& common, int store_size) {
+  train::Progress* bar = nullptr;
+  std::unique_ptr<train::Progress> progress;
+  auto data = train::load_study_data(
+      common.data, {.size = store_size, .skip_bad = common.skip_bad},
+      [&](index_t done, index_t total) {
+        if (bar == nullptr) {
+          progress = std::make_unique<train::Progress>("decode", total,
+                                                       train::ProgressOptions{.unit = "images"});
+          bar = progress.get();
+        }
+        bar->update(done);
+      });
+  if (bar != nullptr) bar->finish();
+  if (!data.dataset.skipped.empty()) {
+    std::cout << "left out " << data.dataset.skipped.summary() << std::endl;
+  }
+  std::cout << "data: " << data.train_count << " training and " << data.test_count()
+            << " test images of " << data.dataset.classes.size() << " classes" << std::endl;
+  return data;
+}
+
+}  // namespace mwalimu::programs

@@ -1,0 +1,110 @@
+// pretrain: SwAV without labels. Crops of a plant's two sensors should get the same code.
+//
+// Reads from top to bottom: options, data, one call of train::pretrain. The step itself, in the
+// paper's words, is train/swav_trainer.hpp, and the loss train/swav_loss.hpp.
+#include "mwalimu/train/pretrain.hpp"
+
+#include "common/program.hpp"
+#include "common/training.hpp"
+
+namespace {
+
+using namespace mwalimu;
+
+struct Options {
+  programs::CommonOptions common;
+  programs::TrainingOptions training;
+  train::PretrainOptions pretrain;
+  std::string crops = "2x128,6x96", pairs = "auto", strength = "study", images = "train";
+  std::string encoder;
+  int size = 0;
+};
+
+void declare(CLI::App& app, Options& o) {
+  programs::add_common_options(app, o.common);
+  programs::add_training_options(app, o.training);
+  auto& head = o.pretrain.trainer.head;
+  auto& loss = o.pretrain.trainer.loss;
+  app.add_option("--arch", o.pretrain.arch, "xresnet18, xresnet34 or xresnet50");
+  app.add_option("--width", o.pretrain.width, "channels of the encoder's first stage");
+  app.add_option("--size", o.size, "side of the stored images, pixels; 0: that of the largest crop");
+  app.add_option("--crops", o.crops, "crops a sample, COUNTxSIZE,...: the first group is large");
+  app.add_option("--augment", o.strength,
+                 "study; strong: more jitter and rotation, where colour is a shortcut; facebook")
+      ->check(CLI::IsMember({"study", "strong", "facebook"}));
+  app.add_option("--pairs", o.pairs,
+                 "on: crops come from both sensors of a plant; off: from one image; auto: on where "
+                 "there are pairs")
+      ->check(CLI::IsMember({"on", "off", "auto"}));
+  app.add_option("--images", o.images, "which part to learn from, without labels: train or all")
+      ->check(CLI::IsMember({"train", "all"}));
+  app.add_option("--prototypes", head.prototypes, "K");
+  app.add_option("--hidden", head.hidden, "width of the projector's hidden layer");
+  app.add_option("--embedding", head.embedding, "extent of the space of the prototypes");
+  app.add_option("--epsilon", loss.epsilon, "entropy of the codes; smaller is sharper");
+  app.add_option("--temperature", loss.temperature, "of the predictions");
+  app.add_option("--sinkhorn-iterations", loss.sinkhorn_iterations, "rounds of balancing");
+  app.add_option("--queue-length", o.pretrain.trainer.queue_length,
+                 "past embeddings that join the codes, a multiple of --batch; 0: no queue");
+  app.add_option("--queue-start", o.pretrain.trainer.queue_start,
+                 "fraction of the run after which they do");
+  app.add_option("--freeze-prototypes", o.pretrain.trainer.freeze_prototypes,
+                 "steps during which the prototypes stand still; -1: all");
+  app.add_option("--checkpoint-epochs", o.pretrain.checkpoint_epochs,
+                 "epochs between two checkpoints");
+  app.add_option("--encoder", o.encoder, "encoder.safetensors to start from")->type_name("FILE");
+}
+
+data::MultiCropOptions crops(const Options& o) {
+  if (o.strength == "facebook") return data::MultiCropOptions::facebook(o.crops);
+  if (o.strength == "strong") return data::MultiCropOptions::strong(o.crops);
+  return data::MultiCropOptions::study(o.crops);
+}
+
+void run(const CLI::App& app, Options& o) {
+  programs::start(o.common);
+  auto& pretrain = o.pretrain;
+  pretrain.crops = crops(o);
+  pretrain.epochs = o.training.epochs;
+  pretrain.workers = o.training.workers;
+  pretrain.encoder = o.encoder;
+  pretrain.trainer.batch = o.training.batch;
+  pretrain.trainer.accumulate = o.training.accumulate;
+  pretrain.trainer.optimizer = o.training.make_optimizer();
+  pretrain.trainer.schedule = o.training.make_schedule();
+  pretrain.trainer.seed = o.common.seed;
+
+  if (o.size == 0) {
+    for (const auto& group : pretrain.crops.groups) o.size = std::max(o.size, group.size);
+  }
+  data::check_crop_sizes(pretrain.crops, o.size, o.size);
+  const auto data = programs::load_data(o.common, o.size);
+  data::Dataset images = data.dataset;
+  if (o.images == "train") images = data::subset(data.dataset, data.train());
+  const bool has_pairs = std::any_of(images.samples.begin(), images.samples.end(),
+                                     [](const data::Sample& s) { return s.pair >= 0; });
+  pretrain.crops.pairs = o.pairs == "on" || (o.pairs == "auto" && has_pairs);
+  const auto samples = train::view_pairs(images, pretrain.crops.pairs);
+  std::cout << samples.size() << (pretrain.crops.pairs ? " pairs" : " single images") << std::endl;
+
+  const programs::OutputFolder out(o.common, {"log.csv", "checkpoint.safetensors",
+                                              "encoder.safetensors", "swav.safetensors"});
+  programs::write_config_toml(app, out / "config.toml");
+  const auto result =
+      train::pretrain(pretrain, data.store, samples, out.path(), out.resumed());
+  std::cout << "wrote " << (out / "encoder.safetensors").string() << " after " << result.steps
+            << " steps, " << train::format_duration(result.seconds) << std::endl;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  return programs::run_program(
+      argc, argv,
+      {.description = "Learns an image encoder without labels: SwAV on pairs of sensors, or on "
+                      "single images.",
+       .example = "pretrain --data rice --out runs/pretrain --arch xresnet34 --crops 2x128,6x96"},
+      [&](CLI::App& app) { declare(app, options); },
+      [&](const CLI::App& app) { run(app, options); });
+}

@@ -1,0 +1,351 @@
+// train/classifier_trainer: supervised training of the encoder and its head.
+#pragma once
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mwalimu/data/augment.hpp"
+#include "mwalimu/data/loader.hpp"
+#include "mwalimu/data/sampler.hpp"
+#include "mwalimu/eval/metrics.hpp"
+#include "mwalimu/models/classifier.hpp"
+#include "mwalimu/ops/cross_entropy.hpp"
+#include "mwalimu/optim/early_stopping.hpp"
+#include "mwalimu/optim/gradients.hpp"
+#include "mwalimu/optim/optimizer.hpp"
+#include "mwalimu/optim/parameter_arena.hpp"
+#include "mwalimu/optim/schedule.hpp"
+#include "mwalimu/train/features.hpp"
+#include "mwalimu/train/model_checkpoint.hpp"
+
+namespace mwalimu::train {
+
+enum class FinetuneMode {
+  full,            ///< encoder and head, one learning rate
+  mlp,             ///< the head alone, on an encoder that stands still in evaluation mode
+  discriminative,  ///< all, learning rates falling geometrically from the head to the stem
+};
+
+/// @throws ValueError  another name than full, mlp or discriminative.
+inline FinetuneMode finetune_mode(std::string_view name) {
+  if (name == "full") return FinetuneMode::full;
+  if (name == "mlp") return FinetuneMode::mlp;
+  if (name == "discriminative") return FinetuneMode::discriminative;
+  mwalimu::detail::fail<ValueError>("--mode: want full, mlp or discriminative, got '", name, "'");
+}
+
+struct ClassifierOptions {
+  FinetuneMode mode = FinetuneMode::full;
+  int epochs = 30;
+  index_t batch = 32;
+  optim::OptimizerOptions optimizer = optim::LambOptions{.weight_decay = 1e-2};
+  optim::Schedule schedule = optim::OneCycle{.lr = 1e-3};
+  /// Of the stem's learning rate to the head's, in discriminative mode.
+  double encoder_lr_ratio = 0.01;
+  double label_smoothing = 0.1;
+  int accumulate = 1;        ///< batches whose gradients make one step
+  double clip_norm = 0;      ///< gradients are scaled down to this norm; 0: never
+  index_t patience = 100;    ///< epochs without improvement after which training stops
+  data::AugmentOptions augment;
+  int workers = 1;           ///< loader threads
+  std::uint64_t seed = 0;
+};
+
+/// The images of a run: indices of one data set and its store.
+struct ClassifierData {
+  const data::Dataset& dataset;
+  const data::ImageStore& store;
+  std::vector<index_t> train, valid;  ///< valid may be empty: the last epoch is kept then
+};
+
+/// One epoch, as it is logged.
+struct EpochRecord {
+  std::int64_t epoch = 0, step = 0;  ///< epochs and steps done
+  double train_loss = 0;             ///< mean over the epoch
+  double valid_loss = std::numeric_limits<double>::quiet_NaN();  ///< with label smoothing
+  std::optional<eval::Evaluation> valid;
+  double lr = 0, momentum = 0, gradient_norm = 0;  ///< of the last step
+  double images_per_second = 0, seconds = 0;
+  bool improved = false;  ///< the best validation loss up to now: this model is kept
+};
+
+/// Rows of an evaluation: logits and what they are of.
+struct Predictions {
+  Tensor<float> logits;  ///< (N, classes)
+  std::vector<double> probabilities;
+};
+
+/// Logits of `indices` (empty: all) in evaluation mode; with `tta` > 0 the logarithms of
+/// probabilities averaged over that many random passes (weight 3/4) and the plain one (1/4).
+inline Predictions predict(models::Classifier& model, const data::ImageStore& store,
+                           std::span<const index_t> indices, const data::AugmentOptions& augment,
+                           int tta = 0, std::uint64_t seed = 0) {
+  InferenceOptions options{.size = augment.size, .normalisation = augment.normalisation,
+                           .seed = seed, .augment = augment};
+  Predictions result;
+  result.logits = infer(model, store, indices, options);
+  const index_t C = result.logits.dim(1);
+  result.probabilities = eval::softmax(result.logits.span(), C);
+  if (tta == 0) return result;
+  std::vector<double> random(result.probabilities.size(), 0.0);
+  for (options.pass = 1; options.pass <= tta; ++options.pass) {
+    const auto pass = eval::softmax(infer(model, store, indices, options).span(), C);
+    for (std::size_t i = 0; i < random.size(); ++i) random[i] += pass[i] / tta;
+  }
+  for (std::size_t i = 0; i < random.size(); ++i) {
+    result.probabilities[i] = 0.75 * random[i] + 0.25 * result.probabilities[i];
+    result.logits.span()[i] = static_cast<float>(std::log(std::max(result.probabilities[i], 1e-30)));
+  }
+  return result;
+}
+
+/// Metrics of the labelled samples among `indices` (empty: all); none if no sample has a label.
+inline std::optional<eval::Evaluation> evaluate(const Predictions& predictions,
+                                                const data::Dataset& dataset,
+                                                std::span<const index_t> indices = {}) {
+  const std::size_t C = dataset.classes.size();
+  std::vector<double> rows;
+  std::vector<int> labels;
+  std::vector<data::Sensor> sensors;
+  const auto count = static_cast<std::size_t>(predictions.logits.dim(0));
+  for (std::size_t r = 0; r < count; ++r) {
+    const data::Sample& sample = dataset[indices.empty() ? static_cast<index_t>(r) : indices[r]];
+    if (sample.label < 0) continue;
+    labels.push_back(sample.label);
+    sensors.push_back(sample.sensor);
+    const auto row = std::span(predictions.probabilities).subspan(r * C, C);
+    rows.insert(rows.end(), row.begin(), row.end());
+  }
+  if (labels.empty()) return std::nullopt;
+  return eval::evaluate(rows, labels, sensors, dataset.classes);
+}
+
+/// Trains a classifier and keeps its best epoch.
+class ClassifierTrainer {
+ public:
+  /// @param model  trained in place; must outlive the trainer.
+  /// @throws ValueError  an option is out of range, or the batch is larger than the data.
+  ClassifierTrainer(models::Classifier& model, ClassifierData data, const ClassifierOptions& options)
+      : options_(options),
+        data_(std::move(data)),
+        model_(with_mode(model, options)),
+        arena_(model, [&](const std::string& path) { return group_of(path, options.mode); }),
+        optimizer_(options.optimizer, arena_.segments(), arena_.size()),
+        sampler_(static_cast<index_t>(data_.train.size()), options.batch, options.seed),
+        stopping_(options.patience) {
+    require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
+    require<ValueError>(options.accumulate >= 1 &&
+                            options.accumulate <= sampler_.steps_per_epoch(),
+                        "--accumulate: want 1 to ", sampler_.steps_per_epoch(),
+                        " (the batches of an epoch), got ", options.accumulate);
+    require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing < 1,
+                        "--label-smoothing: want at least 0 and less than 1, got ",
+                        options.label_smoothing);
+    require<ValueError>(options.encoder_lr_ratio > 0 && options.encoder_lr_ratio <= 1,
+                        "--encoder-lr-ratio: want more than 0 and at most 1, got ",
+                        options.encoder_lr_ratio);
+    data::validate(options.augment);
+    optim::check(options.schedule);
+    if (options.mode == FinetuneMode::discriminative) {
+      group_scale_ = optim::geometric_learning_rates(options.encoder_lr_ratio, 1.0, kGroups);
+    }
+    for (const index_t i : data_.train) {
+      require<ValueError>(data_.dataset[i].label >= 0, "finetune: no label for ",
+                          data_.dataset[i].id);
+    }
+  }
+  ClassifierTrainer(const ClassifierTrainer&) = delete;
+  ClassifierTrainer& operator=(const ClassifierTrainer&) = delete;
+
+  std::int64_t steps_per_epoch() const { return sampler_.steps_per_epoch() / options_.accumulate; }
+  std::int64_t steps() const { return steps_per_epoch() * options_.epochs; }
+  std::int64_t epoch() const { return epoch_; }
+  bool finished() const { return epoch_ >= options_.epochs || stopped_; }
+  std::int64_t best_epoch() const { return best_epoch_; }  ///< 0: none yet
+
+  /// Trains one epoch and validates. `on_step(done, steps)` is called after each step.
+  EpochRecord run_epoch(const std::function<void(std::int64_t, std::int64_t)>& on_step = {}) {
+    const auto started = std::chrono::steady_clock::now();
+    EpochRecord record;
+    const std::int64_t micro = steps_per_epoch() * options_.accumulate;
+    const std::int64_t first = epoch_ * sampler_.steps_per_epoch();
+    data::Prefetcher<Batch> loader(
+        first, first + micro, [this](std::int64_t step, Batch& batch) { make_batch(step, batch); },
+        {.workers = options_.workers});
+    for (std::int64_t s = 0; s < steps_per_epoch(); ++s) {
+      record.train_loss += step(loader, record) / static_cast<double>(steps_per_epoch());
+      if (on_step) on_step(step_, steps());
+    }
+    record.epoch = ++epoch_;
+    record.step = step_;
+    record.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    record.images_per_second = static_cast<double>(micro * options_.batch) / record.seconds;
+    validate(record);
+    return record;
+  }
+
+  /// Puts the best epoch's weights and statistics back into the model.
+  void load_best() {
+    if (!best_.empty()) best_.restore(model_);
+  }
+
+  /// All that the next epochs depend on.
+  void save(CheckpointWriter& checkpoint) {
+    put_model(checkpoint, "model.", model_);
+    put_optimizer(checkpoint, optimizer_);
+    checkpoint.put("step", step_);
+    checkpoint.put("epoch", epoch_);
+    checkpoint.put("best_epoch", best_epoch_);
+    checkpoint.put("stopped", std::int64_t{stopped_});
+    checkpoint.put("stopping.best", stopping_.state().best);
+    checkpoint.put("stopping.bad_epochs", stopping_.state().bad_epochs);
+    best_.put(checkpoint, "best.");
+  }
+  void restore(const CheckpointReader& checkpoint) {
+    get_model(checkpoint, "model.", model_);
+    get_optimizer(checkpoint, optimizer_);
+    step_ = checkpoint.value<std::int64_t>("step");
+    epoch_ = checkpoint.value<std::int64_t>("epoch");
+    best_epoch_ = checkpoint.value<std::int64_t>("best_epoch");
+    stopped_ = checkpoint.value<std::int64_t>("stopped") != 0;
+    stopping_.restore({.best = checkpoint.value<double>("stopping.best"),
+                       .bad_epochs = checkpoint.value<index_t>("stopping.bad_epochs")});
+    if (checkpoint.has("best.parameters.0")) best_.get(checkpoint, "best.", model_);
+  }
+
+ private:
+  struct Batch {
+    Tensor<float> images;
+    Tensor<std::int64_t> labels;  ///< (B)
+  };
+  /// Parameter groups: the stem, the four stages, the head.
+  static constexpr int kGroups = 6;
+
+  static int group_of(const std::string& path, FinetuneMode mode) {
+    if (mode != FinetuneMode::discriminative) return 0;
+    if (path.starts_with("1.")) return kGroups - 1;
+    const int child = path[2] - '0';  // "0.4.0.convpath...": stages are children 4 to 7
+    return child >= 4 ? child - 3 : 0;
+  }
+  static models::Classifier& with_mode(models::Classifier& model, const ClassifierOptions& options) {
+    nn::set_trainable(model.encoder, options.mode != FinetuneMode::mlp);
+    nn::set_trainable(model.head, true);
+    return model;
+  }
+
+  void make_batch(std::int64_t step, Batch& batch) {
+    const auto rows = sampler_.indices(step);
+    const index_t size = options_.augment.size, values = size * size * 3;
+    const Shape shape{static_cast<index_t>(rows.size()), size, size, 3};
+    if (!(batch.images.shape() == shape)) {
+      batch.images = Tensor<float>::empty(shape);
+      batch.labels = Tensor<std::int64_t>::empty({shape[0]});
+    }
+    data::AugmentScratch scratch;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      const index_t image = data_.train[static_cast<std::size_t>(rows[r])];
+      const data::ByteImage pixels{data_.store.image(image).data(), data_.store.height(),
+                                   data_.store.width()};
+      const auto parameters =
+          data::draw_augment(options_.augment, options_.seed, static_cast<std::uint64_t>(step), r,
+                             pixels.height, pixels.width);
+      data::apply_augment(pixels, parameters, options_.augment.size, options_.augment.normalisation,
+                          batch.images.data() + static_cast<index_t>(r) * values, scratch);
+      batch.labels.span()[r] = data_.dataset[image].label;
+    }
+  }
+
+  // In mlp mode the encoder is a fixed function.
+  Variable<float> forward(const Tensor<float>& images) {
+    nn::set_training(model_, true);
+    if (options_.mode != FinetuneMode::mlp) return model_(Variable<float>(images));
+    nn::set_training(model_.encoder, false);
+    Variable<float> features;
+    {
+      const NoGrad no_grad;
+      features = model_.encoder(Variable<float>(images));
+    }
+    return model_.head(features);
+  }
+
+  double step(data::Prefetcher<Batch>& loader, EpochRecord& record) {
+    const auto now = optim::at(options_.schedule,
+                               static_cast<double>(step_) / static_cast<double>(steps()));
+    arena_.zero_gradients();
+    const double share = 1.0 / options_.accumulate;
+    double loss_value = 0;
+    for (int a = 0; a < options_.accumulate; ++a) {
+      const Batch& batch = *loader.next();
+      nn::set_dropout_step(model_, options_.seed,
+                           static_cast<std::uint64_t>(step_ * options_.accumulate + a));
+      const auto loss = ops::cross_entropy(forward(batch.images), batch.labels,
+                                           {.label_smoothing = options_.label_smoothing});
+      loss.backward();
+      loss_value += share * loss.value().item();
+    }
+    record.gradient_norm = share * optim::gradient_norm(arena_.gradients());
+    require<Error>(std::isfinite(loss_value) && std::isfinite(record.gradient_norm), "step ", step_,
+                   ": the loss (", loss_value, ") or its gradient (", record.gradient_norm,
+                   ") is not a finite number; lower --lr");
+    const double clip = options_.clip_norm > 0
+                            ? optim::clip_coefficient(record.gradient_norm, options_.clip_norm)
+                            : 1.0;
+    optimizer_.step(arena_.values(), arena_.gradients(), arena_.segments(),
+                    {.lr = now.lr, .group_scale = group_scale_, .momentum = now.momentum,
+                     .gradient_scale = share * clip});
+    record.lr = now.lr;
+    record.momentum = now.momentum.value_or(std::visit(
+        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
+    ++step_;
+    return loss_value;
+  }
+
+  void validate(EpochRecord& record) {
+    if (data_.valid.empty()) {
+      record.improved = true;
+      best_epoch_ = epoch_;
+      return;
+    }
+    const auto predictions = predict(model_, data_.store, data_.valid, options_.augment);
+    record.valid = evaluate(predictions, data_.dataset, data_.valid);
+    auto labels = Tensor<std::int64_t>::empty({static_cast<index_t>(data_.valid.size())});
+    for (std::size_t r = 0; r < data_.valid.size(); ++r) {
+      labels.span()[r] = data_.dataset[data_.valid[r]].label;
+    }
+    const NoGrad no_grad;
+    record.valid_loss = ops::cross_entropy(Variable<float>(predictions.logits), labels,
+                                           {.label_smoothing = options_.label_smoothing})
+                            .value()
+                            .item();
+    const auto verdict = stopping_.observe(record.valid_loss);
+    record.improved = verdict.improved;
+    stopped_ = verdict.stop;
+    if (verdict.improved) {
+      best_.take(model_);
+      best_epoch_ = epoch_;
+    }
+  }
+
+  ClassifierOptions options_;
+  ClassifierData data_;
+  models::Classifier& model_;
+  optim::ParameterArena arena_;
+  optim::Optimizer optimizer_;
+  data::BatchSampler sampler_;
+  optim::EarlyStopping stopping_;
+  std::vector<double> group_scale_;
+  ModelSnapshot best_;
+  std::int64_t step_ = 0, epoch_ = 0, best_epoch_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace mwalimu::train

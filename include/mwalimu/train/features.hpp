@@ -1,0 +1,61 @@
+// train/features: a model's outputs for every image of a set, as evaluation sees them.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "mwalimu/data/augment.hpp"
+#include "mwalimu/data/image_store.hpp"
+#include "mwalimu/nn/layers.hpp"
+
+namespace mwalimu::train {
+
+struct InferenceOptions {
+  int size = 128;             ///< side of the input, pixels; stored images are resized
+  index_t batch = 64;
+  data::Normalisation normalisation{};
+  /// Test-time augmentation: 0 the evaluation input, k >= 1 the k-th random input of each image.
+  int pass = 0;
+  std::uint64_t seed = 0;
+  data::AugmentOptions augment{};  ///< of the random passes
+};
+
+/// Runs `model` in evaluation mode without recording and stacks its rows.
+/// @param indices  images of the store, in the order wanted; empty: all.
+/// @return         (N, width of the model's output).
+template <class Model>
+Tensor<float> infer(Model& model, const data::ImageStore& store, std::span<const index_t> indices,
+                    const InferenceOptions& options,
+                    const std::function<void(index_t done, index_t total)>& progress = {}) {
+  const NoGrad no_grad;
+  const nn::EvaluationMode evaluation(model);
+  const index_t count = indices.empty() ? store.size() : static_cast<index_t>(indices.size());
+  const index_t values = index_t{options.size} * options.size * 3;
+  Tensor<float> result;
+  for (index_t begin = 0; begin < count; begin += options.batch) {
+    const index_t rows = std::min(options.batch, count - begin);
+    auto images = Tensor<float>::empty({rows, options.size, options.size, 3});
+    parallel_for(rows, 1, [&](index_t first, index_t last) {
+      data::AugmentScratch scratch;
+      for (index_t r = first; r < last; ++r) {
+        const index_t image = indices.empty()
+                                  ? begin + r
+                                  : indices[static_cast<std::size_t>(begin + r)];
+        const data::ByteImage pixels{store.image(image).data(), store.height(), store.width()};
+        const auto parameters =
+            data::draw_tta(options.augment, options.seed, options.pass,
+                           static_cast<std::uint64_t>(image), pixels.height, pixels.width);
+        data::apply_augment(pixels, parameters, options.size, options.normalisation,
+                            images.data() + r * values, scratch);
+      }
+    });
+    const Tensor<float> out = model(Variable<float>(std::move(images))).value();
+    if (begin == 0) result = Tensor<float>::empty({count, out.dim(1)});
+    result.slice(0, begin, begin + rows).copy_from(out);
+    if (progress) progress(begin + rows, count);
+  }
+  return result;
+}
+
+}  // namespace mwalimu::train

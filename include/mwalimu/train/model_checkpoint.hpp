@@ -1,0 +1,98 @@
+// train/model_checkpoint: models and optimisers in checkpoints, and a model's best state in memory.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mwalimu/nn/state_dict.hpp"
+#include "mwalimu/optim/optimizer.hpp"
+#include "mwalimu/train/checkpoint.hpp"
+
+namespace mwalimu::train {
+
+/// Every parameter and buffer under `prefix` and its state_dict name. They must stay as they are
+/// until the checkpoint is saved.
+template <nn::Module M>
+void put_model(CheckpointWriter& checkpoint, const std::string& prefix, M& model) {
+  nn::detail::for_each_state_tensor(model, [&](const std::string& path, const auto& tensor) {
+    checkpoint.put(prefix + path, tensor);
+  });
+}
+/// @throws FileError  a tensor is missing or has another shape.
+template <nn::Module M>
+void get_model(const CheckpointReader& checkpoint, const std::string& prefix, M& model) {
+  nn::detail::for_each_mutable_state_tensor(model, [&](const std::string& path, auto& tensor) {
+    checkpoint.get(prefix + path, tensor);
+  });
+}
+
+inline void put_optimizer(CheckpointWriter& checkpoint, const optim::Optimizer& optimizer) {
+  const auto put = [&](std::string_view name, auto values) {
+    checkpoint.put("optimizer." + std::string(name), values);
+  };
+  optimizer.for_each_state(put);
+  optimizer.for_each_counter(put);
+}
+inline void get_optimizer(const CheckpointReader& checkpoint, optim::Optimizer& optimizer) {
+  const auto get = [&](std::string_view name, auto values) {
+    checkpoint.get("optimizer." + std::string(name), values);
+  };
+  optimizer.for_each_state(get);
+  optimizer.for_each_counter(get);
+}
+
+/// A copy of a model's parameters and buffers.
+class ModelSnapshot {
+ public:
+  bool empty() const { return parameters_.empty(); }
+
+  template <nn::Module M>
+  void take(M& model) {
+    parameters_.clear();
+    counters_.clear();
+    nn::detail::for_each_state_tensor(model, [&](const std::string&, const auto& tensor) {
+      list_of(tensor).push_back(tensor.clone());
+    });
+  }
+  /// Into a model of the same architecture.
+  template <nn::Module M>
+  void restore(M& model) const {
+    std::size_t parameter = 0, counter = 0;
+    nn::detail::for_each_mutable_state_tensor(model, [&](const std::string&, auto& tensor) {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(tensor)>, Tensor<float>>) {
+        tensor.copy_from(parameters_[parameter++]);
+      } else {
+        tensor.copy_from(counters_[counter++]);
+      }
+    });
+  }
+  void put(CheckpointWriter& checkpoint, const std::string& prefix) const {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      checkpoint.put(prefix + "parameters." + std::to_string(i), parameters_[i]);
+    }
+    for (std::size_t i = 0; i < counters_.size(); ++i) {
+      checkpoint.put(prefix + "counters." + std::to_string(i), counters_[i]);
+    }
+  }
+  /// @param model  gives the shapes.
+  template <nn::Module M>
+  void get(const CheckpointReader& checkpoint, const std::string& prefix, M& model) {
+    take(model);
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      checkpoint.get(prefix + "parameters." + std::to_string(i), parameters_[i]);
+    }
+    for (std::size_t i = 0; i < counters_.size(); ++i) {
+      checkpoint.get(prefix + "counters." + std::to_string(i), counters_[i]);
+    }
+  }
+
+ private:
+  std::vector<Tensor<float>>& list_of(const Tensor<float>&) { return parameters_; }
+  std::vector<Tensor<std::int64_t>>& list_of(const Tensor<std::int64_t>&) { return counters_; }
+
+  std::vector<Tensor<float>> parameters_;
+  std::vector<Tensor<std::int64_t>> counters_;
+};
+
+}  // namespace mwalimu::train

@@ -1,0 +1,211 @@
+// train/pretrain: SwAV from images to an encoder on disk.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <numbers>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mwalimu/data/loader.hpp"
+#include "mwalimu/data/sample.hpp"
+#include "mwalimu/data/sampler.hpp"
+#include "mwalimu/train/progress.hpp"
+#include "mwalimu/train/recorder.hpp"
+#include "mwalimu/train/settings.hpp"
+#include "mwalimu/train/swav_trainer.hpp"
+
+namespace mwalimu::train {
+
+struct PretrainOptions {
+  std::string arch = "xresnet34";
+  data::MultiCropOptions crops;
+  SwavTrainerOptions trainer;  ///< encoder and steps are filled in
+  index_t width = 64;          ///< channels of the encoder's first stage
+  int epochs = 100;
+  int workers = 1;             ///< loader threads
+  int checkpoint_epochs = 1;   ///< epochs between two checkpoints
+  std::filesystem::path encoder;  ///< weights to start from; empty: random ones
+};
+
+struct PretrainResult {
+  std::int64_t steps = 0;
+  double seconds = 0;       ///< of the loop, over all resumes
+  double last_loss = 0;
+  double loader_wait = 0;   ///< seconds that steps of this call waited for crops
+};
+
+/// What each SwAV sample is: with pairs a plant with both its images, otherwise one image.
+/// @throws ValueError  pairs are wanted and there are none.
+inline std::vector<ViewPair> view_pairs(const data::Dataset& dataset, bool pairs) {
+  std::vector<ViewPair> samples;
+  if (!pairs) {
+    for (index_t i = 0; i < dataset.size(); ++i) samples.push_back({i, i});
+    return samples;
+  }
+  for (const data::Plant& plant : data::plants(dataset)) {
+    if (plant.rgb >= 0 && plant.rgn >= 0) samples.push_back({plant.rgb, plant.rgn});
+  }
+  require<ValueError>(!samples.empty(),
+                      "--pairs on: no image has a partner of the other sensor; use --pairs off");
+  return samples;
+}
+
+namespace detail {
+
+inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
+  Settings s;
+  s.add("arch", o.arch);
+  s.add("width", o.width);
+  for (const auto& g : o.crops.groups) s.add("crops", std::to_string(g.count) + "x" + std::to_string(g.size));
+  s.add("pairs", o.crops.pairs);
+  s.add("jitter", o.crops.jitter);
+  s.add("rotate", o.crops.rotate);
+  s.add("samples", samples);
+  s.add("epochs", o.epochs);
+  s.add("batch", o.trainer.batch);
+  s.add("accumulate", o.trainer.accumulate);
+  s.add("hidden", o.trainer.head.hidden);
+  s.add("embedding", o.trainer.head.embedding);
+  s.add("prototypes", o.trainer.head.prototypes);
+  s.add("freeze-prototypes", o.trainer.freeze_prototypes);
+  s.add("epsilon", o.trainer.loss.epsilon);
+  s.add("temperature", o.trainer.loss.temperature);
+  s.add("sinkhorn-iterations", o.trainer.loss.sinkhorn_iterations);
+  s.add("queue-length", o.trainer.queue_length);
+  s.add("queue-start", o.trainer.queue_start);
+  s.add("optimizer", o.trainer.optimizer.index());
+  s.add("weight-decay", std::visit([](const auto& x) { return x.weight_decay; }, o.trainer.optimizer));
+  s.add("schedule", o.trainer.schedule.index());
+  s.add("lr", std::visit([](const auto& x) { return x.lr; }, o.trainer.schedule));
+  s.add("seed", o.trainer.seed);
+  return s;
+}
+
+// Loss pinned at ln K: every image gets the same, uniform code, and nothing is learned.
+class CollapseAlarm {
+ public:
+  explicit CollapseAlarm(index_t prototypes) : uniform_(std::log(static_cast<double>(prototypes))) {}
+  /// True once, when the loss has stayed within 0.01 of ln K for 100 steps.
+  bool observe(double loss) {
+    near_ = std::abs(loss - uniform_) < 0.01 ? near_ + 1 : 0;
+    return near_ == 100;
+  }
+
+ private:
+  double uniform_;
+  int near_ = 0;
+};
+
+}  // namespace detail
+
+/// Trains the network of `options` on `samples` and writes, under `out`: log.csv (a row a step),
+/// checkpoint.safetensors (every checkpoint_epochs epochs), and at the end encoder.safetensors and
+/// swav.safetensors (whole network). Killed at any moment and called again with `resume`, it ends
+/// with the same files bit for bit, on the same machine and number of threads.
+///
+/// @param console  where progress goes.
+/// @return         what the run took.
+/// @throws ValueError  an option is out of range, the batch is larger than the data, or a resumed
+///                     run had other options.
+/// @throws Error       the loss is not a number any more.
+inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& store,
+                               const std::vector<ViewPair>& samples,
+                               const std::filesystem::path& out, bool resume,
+                               std::ostream& console = std::cout) {
+  require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
+  require<ValueError>(options.checkpoint_epochs >= 1, "--checkpoint-epochs: want at least 1, got ",
+                      options.checkpoint_epochs);
+  data::validate(options.crops);
+  const index_t B = options.trainer.batch;
+  const data::BatchSampler sampler(static_cast<index_t>(samples.size()), B, options.trainer.seed);
+  const std::int64_t accumulate = options.trainer.accumulate;
+  require<ValueError>(accumulate >= 1 && accumulate <= sampler.steps_per_epoch(),
+                      "--accumulate: want 1 to ", sampler.steps_per_epoch(),
+                      " (the batches of an epoch), got ", accumulate);
+  const std::int64_t epoch_steps = sampler.steps_per_epoch() / accumulate;
+  options.trainer.steps = epoch_steps * options.epochs;
+  options.trainer.encoder = models::xresnet_options(options.arch);
+  options.trainer.encoder.width = options.width;
+  const std::int64_t steps = options.trainer.steps;
+
+  SwavTrainer trainer(options.trainer);
+  const CheckpointIdentity identity{"pretrain", options.arch};
+  const Settings settings = detail::settings_of(options, samples.size());
+  if (resume) {
+    const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
+    settings.require_same_as(checkpoint.text("settings"));
+    trainer.restore(checkpoint);
+    console << "resuming after step " << trainer.step() << " of " << steps << std::endl;
+  } else if (!options.encoder.empty()) {
+    nn::load_state_dict(trainer.network().encoder, options.encoder);
+  }
+  Recorder recorder(out / "log.csv",
+                    {"loss_without_queue", "queue", "code_entropy", "code_max", "prototypes_used"},
+                    resume ? std::optional<index_t>(trainer.step()) : std::nullopt);
+  Progress progress("pretrain", steps,
+                    {.start = trainer.step(), .items_per_step = static_cast<double>(B * accumulate),
+                     .unit = "images", .stream = &console});
+
+  // Batches are numbered over the whole run; the rest of an epoch that makes no step is left out.
+  const auto batch_of = [&](std::int64_t micro) {
+    const std::int64_t step = micro / accumulate;
+    return (step / epoch_steps) * sampler.steps_per_epoch() + (step % epoch_steps) * accumulate +
+           micro % accumulate;
+  };
+  data::Prefetcher<CropBatch> loader(
+      trainer.step() * accumulate, steps * accumulate,
+      [&](std::int64_t micro, CropBatch& batch) {
+        make_crops(options.crops, options.trainer.seed, micro, store, samples,
+                   sampler.indices(batch_of(micro)), batch);
+      },
+      {.workers = options.workers});
+
+  PretrainResult result;
+  detail::CollapseAlarm alarm(options.trainer.head.prototypes);
+  while (trainer.step() < steps) {
+    const auto record = trainer.step([&]() -> const CropBatch& { return *loader.next(); });
+    const std::int64_t step = trainer.step();
+    const auto& codes = record.codes;
+    recorder.record({.step = step,
+                     .epoch = static_cast<double>(step) / static_cast<double>(epoch_steps),
+                     .loss = codes.loss,
+                     .lr = record.lr,
+                     .momentum = record.momentum,
+                     .gradient_norm = record.gradient_norm,
+                     .images = B * accumulate},
+                    {{"loss_without_queue", codes.loss_without_queue},
+                     {"queue", record.queue_on ? 1.0 : 0.0},
+                     {"code_entropy", codes.code_entropy},
+                     {"code_max", codes.code_max},
+                     {"prototypes_used", static_cast<double>(codes.prototypes_used)}});
+    char note[64];
+    std::snprintf(note, sizeof note, "loss %.4f, epoch %lld/%d", codes.loss,
+                  static_cast<long long>((step + epoch_steps - 1) / epoch_steps), options.epochs);
+    progress.update(step, note);
+    result.last_loss = codes.loss;
+    if (alarm.observe(codes.loss)) {
+      progress.message("warning: the loss has stood at ln(prototypes) for 100 steps: all codes are "
+                       "uniform; try a smaller --epsilon or --freeze-prototypes -1");
+    }
+    if (step % (epoch_steps * options.checkpoint_epochs) == 0 || step == steps) {
+      recorder.flush();  // the log must not be behind the checkpoint
+      CheckpointWriter checkpoint(identity);
+      checkpoint.put_text("settings", settings.text());
+      trainer.save(checkpoint);
+      checkpoint.save(out / "checkpoint.safetensors");
+    }
+  }
+  progress.finish();
+  result.steps = steps;
+  result.seconds = recorder.seconds();
+  result.loader_wait = loader.total_wait_seconds();
+  const io::Metadata metadata{{"arch", options.arch}, {"width", std::to_string(options.width)}};
+  nn::save_state_dict(out / "swav.safetensors", trainer.network(), metadata);
+  nn::save_state_dict(out / "encoder.safetensors", trainer.network().encoder, metadata);
+  return result;
+}
+
+}  // namespace mwalimu::train

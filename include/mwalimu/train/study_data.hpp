@@ -1,0 +1,67 @@
+// train/study_data: the training and test part of a data set in one store.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "mwalimu/data/dataset.hpp"
+#include "mwalimu/data/image_store.hpp"
+
+namespace mwalimu::train {
+
+/// Samples 0..train_count-1 are the training part, the rest the test part.
+struct StudyData {
+  data::Dataset dataset;
+  data::ImageStore store;
+  index_t train_count = 0;
+
+  index_t test_count() const { return dataset.size() - train_count; }
+  std::vector<index_t> train() const { return range(0, train_count); }
+  std::vector<index_t> test() const { return range(train_count, dataset.size()); }
+  /// The test part with its labels, where they are known.
+  data::Dataset test_set() const { return data::subset(dataset, test()); }
+
+ private:
+  static std::vector<index_t> range(index_t begin, index_t end) {
+    std::vector<index_t> all(static_cast<std::size_t>(end - begin));
+    std::iota(all.begin(), all.end(), begin);
+    return all;
+  }
+};
+
+/// Whether the folder has a test part.
+inline bool has_test_part(const std::filesystem::path& dir) {
+  return std::filesystem::exists(dir / "Test.csv") || std::filesystem::is_directory(dir / "test");
+}
+
+/// Reads and decodes a data set; the test part may be missing.
+/// @param store    size of the stored images and what to do with broken ones.
+/// @throws as data::load_dataset and data::ImageStore::build.
+inline StudyData load_study_data(const std::filesystem::path& dir, data::StoreOptions store,
+                                 const data::StoreProgress& progress = {}) {
+  StudyData result;
+  data::LoadOptions options;
+  options.skip_bad = store.skip_bad;
+  result.dataset = data::load_dataset(dir, data::Split::train, options);
+  std::set<std::filesystem::path> train_paths;
+  for (const data::Sample& sample : result.dataset.samples) train_paths.insert(sample.path);
+  if (has_test_part(dir)) {
+    data::LoadOptions same_classes = options;
+    same_classes.classes = result.dataset.classes;
+    result.dataset = data::concatenate(
+        result.dataset, data::load_dataset(dir, data::Split::test, same_classes));
+  }
+  result.store = data::ImageStore::build(result.dataset, store, progress);
+  // Images that do not decode are gone by now; the order is kept.
+  while (result.train_count < result.dataset.size() &&
+         train_paths.contains(result.dataset[result.train_count].path)) {
+    ++result.train_count;
+  }
+  return result;
+}
+
+}  // namespace mwalimu::train

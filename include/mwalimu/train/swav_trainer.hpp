@@ -1,0 +1,200 @@
+// train/swav_trainer: one step of SwAV, and all state that a step changes.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mwalimu/data/image_store.hpp"
+#include "mwalimu/data/multi_crop.hpp"
+#include "mwalimu/models/swav.hpp"
+#include "mwalimu/optim/gradients.hpp"
+#include "mwalimu/optim/optimizer.hpp"
+#include "mwalimu/optim/parameter_arena.hpp"
+#include "mwalimu/optim/schedule.hpp"
+#include "mwalimu/train/model_checkpoint.hpp"
+#include "mwalimu/train/swav_loss.hpp"
+
+namespace mwalimu::train {
+
+/// The crops of one batch: a tensor a group, (views B, size, size, 3), view-major.
+struct CropBatch {
+  std::vector<Tensor<float>> groups;
+};
+
+/// The two images that each sample's crops come from; equal where there is one sensor.
+struct ViewPair {
+  index_t first = 0, second = 0;  ///< images of the store
+};
+
+/// Fills `batch` with the crops of the samples `indices`, as step `step` of the run draws them.
+inline void make_crops(const data::MultiCropOptions& options, std::uint64_t seed, std::int64_t step,
+                       const data::ImageStore& store, std::span<const ViewPair> samples,
+                       std::span<const index_t> indices, CropBatch& batch) {
+  const auto B = static_cast<index_t>(indices.size());
+  batch.groups.resize(options.groups.size());
+  std::vector<float*> blocks;
+  for (std::size_t g = 0; g < batch.groups.size(); ++g) {
+    const auto& group = options.groups[g];
+    const Shape shape{group.count * B, group.size, group.size, 3};
+    if (!(batch.groups[g].shape() == shape)) batch.groups[g] = Tensor<float>::empty(shape);
+    blocks.push_back(batch.groups[g].data());
+  }
+  data::CropScratch scratch;
+  const auto pixels = [&](index_t image) {
+    return data::ByteImage{store.image(image).data(), store.height(), store.width()};
+  };
+  for (index_t row = 0; row < B; ++row) {
+    const ViewPair pair = samples[static_cast<std::size_t>(indices[static_cast<std::size_t>(row)])];
+    data::multi_crop(options, seed, static_cast<std::uint64_t>(step),
+                     static_cast<std::uint64_t>(row), pixels(pair.first), pixels(pair.second), row,
+                     B, blocks, scratch);
+  }
+}
+
+struct SwavTrainerOptions {
+  models::XResNetOptions encoder;
+  models::SwavHeadOptions head;
+  SwavLossOptions loss;
+  index_t batch = 32;
+  int accumulate = 1;            ///< batches whose gradients make one step
+  std::int64_t steps = 0;        ///< of the whole run: the schedule and the queue's start need it
+  index_t queue_length = 2048;   ///< 0: no queue
+  double queue_start = 0.5;      ///< fraction of the run after which the queue joins the codes
+  std::int64_t freeze_prototypes = 0;  ///< steps during which the prototypes stand still; -1: all
+  optim::OptimizerOptions optimizer = optim::LambOptions{.weight_decay = 1e-6};
+  optim::Schedule schedule = optim::OneCycle{.lr = 1e-4};
+  std::uint64_t seed = 0;
+};
+
+/// The network, its optimiser and its queue.
+class SwavTrainer {
+ public:
+  /// @throws ValueError  an option is out of range.
+  explicit SwavTrainer(const SwavTrainerOptions& options)
+      : options_(options),
+        network_(initialized(options)),
+        arena_(network_),
+        optimizer_(options.optimizer, arena_.segments(), arena_.size()),
+        queue_(options.queue_length, options.head.embedding, options.batch, options.seed) {
+    require<ValueError>(options.queue_start >= 0 && options.queue_start <= 1,
+                        "--queue-start: want a fraction from 0 to 1, got ", options.queue_start);
+    require<ValueError>(options.accumulate >= 1, "--accumulate: want at least 1, got ",
+                        options.accumulate);
+    require<ValueError>(options.loss.epsilon > 0, "--epsilon: want more than 0, got ",
+                        options.loss.epsilon);
+    require<ValueError>(options.loss.temperature > 0, "--temperature: want more than 0, got ",
+                        options.loss.temperature);
+    require<ValueError>(options.loss.sinkhorn_iterations >= 1,
+                        "--sinkhorn-iterations: want at least 1, got ",
+                        options.loss.sinkhorn_iterations);
+    optim::check(options.schedule);
+  }
+
+  // The arena knows where the parameters lie.
+  SwavTrainer(const SwavTrainer&) = delete;
+  SwavTrainer& operator=(const SwavTrainer&) = delete;
+
+  struct StepRecord {
+    SwavStatistics codes;
+    double lr = 0, momentum = 0;
+    double gradient_norm = 0;
+    bool queue_on = false;
+  };
+
+  /// Steps taken.
+  std::int64_t step() const { return step_; }
+  models::SwavNetwork& network() { return network_; }
+  optim::ParameterArena& arena() { return arena_; }
+  EmbeddingQueue& queue() { return queue_; }
+
+  /// The queue joins once more than queue_start of the run is done.
+  bool queue_on() const {
+    return queue_.length() > 0 && static_cast<double>(step_) >
+                                      options_.queue_start * static_cast<double>(options_.steps);
+  }
+
+  /// One step over `accumulate` batches; `next()` returns the next one.
+  /// @throws Error  the loss is not a finite number; no parameter has changed.
+  template <class Next>
+  StepRecord step(Next&& next) {
+    StepRecord record;
+    record.queue_on = queue_on();
+    const auto now = optim::at(options_.schedule, static_cast<double>(step_) /
+                                                      static_cast<double>(options_.steps));
+    record.lr = now.lr;
+    record.momentum = now.momentum.value_or(std::visit(
+        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
+
+    nn::set_training(network_, true);
+    network_.prototypes.weight.trainable =
+        options_.freeze_prototypes >= 0 && step_ >= options_.freeze_prototypes;
+    arena_.zero_gradients();
+    const double share = 1.0 / options_.accumulate;
+    for (int a = 0; a < options_.accumulate; ++a) {
+      const SwavStatistics part = forward_backward(next(), record.queue_on);
+      record.codes.loss += share * part.loss;
+      record.codes.loss_without_queue += share * part.loss_without_queue;
+      record.codes.code_entropy += share * part.code_entropy;
+      record.codes.code_max += share * part.code_max;
+      record.codes.prototypes_used = std::max(record.codes.prototypes_used, part.prototypes_used);
+    }
+    record.gradient_norm = share * optim::gradient_norm(arena_.gradients());
+    require<Error>(std::isfinite(record.codes.loss) && std::isfinite(record.gradient_norm),
+                   "step ", step_, ": the loss (", record.codes.loss, ") or its gradient (",
+                   record.gradient_norm, ") is not a finite number; lower --lr or raise --epsilon");
+
+    optimizer_.step(arena_.values(), arena_.gradients(), arena_.segments(),
+                    {.lr = now.lr, .momentum = now.momentum, .gradient_scale = share});
+    network_.normalize_prototypes();
+    ++step_;
+    return record;
+  }
+
+  /// All that a run needs to go on bit for bit.
+  void save(CheckpointWriter& checkpoint) {
+    put_model(checkpoint, "model.", network_);
+    put_optimizer(checkpoint, optimizer_);
+    checkpoint.put("queue.rows", queue_.rows());
+    checkpoint.put("queue.cursor", queue_.cursor());
+    checkpoint.put("step", step_);
+  }
+  void restore(const CheckpointReader& checkpoint) {
+    get_model(checkpoint, "model.", network_);
+    get_optimizer(checkpoint, optimizer_);
+    checkpoint.get("queue.rows", queue_.rows());
+    queue_.set_cursor(checkpoint.value<std::int64_t>("queue.cursor"));
+    step_ = checkpoint.value<std::int64_t>("step");
+  }
+
+ private:
+  static models::SwavNetwork initialized(const SwavTrainerOptions& options) {
+    models::SwavNetwork network(models::XResNet(options.encoder), options.head);
+    network.initialize(options.seed);
+    return network;
+  }
+
+  SwavStatistics forward_backward(const CropBatch& batch, bool with_queue) {
+    const std::vector<Variable<float>> groups(batch.groups.begin(), batch.groups.end());
+    const auto output = network_(groups);
+    const index_t B = options_.batch;
+    // The current embeddings of crop 0 enter before the codes are computed, as in self_supervised.
+    queue_.push(output.embeddings.value().slice(0, 0, B));
+    SwavStatistics statistics;
+    swav_loss(output, B, network_.prototypes.weight.value(), with_queue ? &queue_ : nullptr,
+              options_.loss, statistics)
+        .backward();
+    return statistics;
+  }
+
+  SwavTrainerOptions options_;
+  models::SwavNetwork network_;
+  optim::ParameterArena arena_;
+  optim::Optimizer optimizer_;
+  EmbeddingQueue queue_;
+  std::int64_t step_ = 0;
+};
+
+}  // namespace mwalimu::train
