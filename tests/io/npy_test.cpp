@@ -110,6 +110,7 @@ TEST(Npy, RefusesAMalformedFile) {
   EXPECT_REFUSED("not one of an array", bad("}", "} x"));
   EXPECT_REFUSED("not one of an array", bad("'fortran_order': False, ", ""));
   EXPECT_REFUSED("not one of an array", bad("'shape': (2,)", "'descr': '<f4'"));
+  EXPECT_REFUSED("not one of an array", bad("'shape'", "'shape': (2,), 'shape'"));
   EXPECT_REFUSED("not one of an array", bad("False", "0"));
   EXPECT_REFUSED("not one of an array", bad("(2,)", "(2)"));
   EXPECT_REFUSED("not one of an array", bad("(2,)", "(-2,)"));
