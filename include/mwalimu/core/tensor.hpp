@@ -301,7 +301,8 @@ class Tensor {
     return CachingAllocator::instance().allocate(bytes);
   }
   void fill_bytes(int byte) {
-    if (count() > 0) std::memset(data_, byte, static_cast<std::size_t>(count()) * sizeof(T));
+    if (count() == 0) return;
+    std::memset(static_cast<void*>(data_), byte, static_cast<std::size_t>(count()) * sizeof(T));
   }
 
   template <int R, class U>
