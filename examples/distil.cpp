@@ -26,7 +26,8 @@ void run(const CLI::App& app, Options& o) {
   const auto data = programs::load_data(o.common, o.finetuning.size);
   require<ValueError>(data.dataset.classes == saved.classes, o.classifier,
                       ": was trained on other classes than those of ", o.common.data);
-  const auto rows = programs::split_rows(o.finetuning, data, o.common.seed);
+  const auto rows = train::split_labels(data, o.finetuning.labels_per_class, o.finetuning.valid,
+                                      o.common.seed);
 
   const programs::OutputFolder out(o.common, {"round1", "round2", "round3", "round4"});
   programs::write_config_toml(app, out / "config.toml");

@@ -35,7 +35,8 @@ void run(const CLI::App& app, Options& o) {
   if (!o.encoder.empty()) nn::load_state_dict(encoder, o.encoder);
 
   const auto data = programs::load_data(o.common, o.finetuning.size);
-  const auto rows = programs::split_rows(o.finetuning, data, o.common.seed);
+  const auto rows = train::split_labels(data, o.finetuning.labels_per_class, o.finetuning.valid,
+                                      o.common.seed);
   std::cout << "training on " << rows.train.size() << " images, validating on "
             << rows.valid.size() << std::endl;
   models::Classifier model(std::move(encoder), static_cast<index_t>(data.dataset.classes.size()),

@@ -61,20 +61,6 @@ inline train::FinetuneOptions make_finetune_options(const FinetuningOptions& o,
   return options;
 }
 
-/// Training and validation rows: a split by plant, then a few labels of the training side if asked.
-inline data::IndexSplit split_rows(const FinetuningOptions& o, const train::StudyData& data,
-                                   std::uint64_t seed) {
-  require<ValueError>(o.valid >= 0 && o.valid < 1, "--valid: want at least 0 and below 1, got ",
-                      o.valid);
-  const auto all = data.train();
-  data::IndexSplit rows{all, {}};
-  if (o.valid > 0) rows = data::split_by_pair(data.dataset, o.valid, seed, all);
-  if (o.labels_per_class > 0) {
-    rows.train = data::labelled_subset(data.dataset, o.labels_per_class, seed, rows.train);
-  }
-  return rows;
-}
-
 inline void print_result(const train::FinetuneResult& result) {
   std::cout << "best epoch " << result.best_epoch << " of " << result.epochs << std::endl;
   if (result.valid) std::cout << "validation\n" << train::summary(*result.valid) << std::endl;

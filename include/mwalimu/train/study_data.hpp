@@ -10,6 +10,7 @@
 
 #include "mwalimu/data/dataset.hpp"
 #include "mwalimu/data/image_store.hpp"
+#include "mwalimu/data/split.hpp"
 
 namespace mwalimu::train {
 
@@ -62,6 +63,19 @@ inline StudyData load_study_data(const std::filesystem::path& dir, data::StoreOp
     ++result.train_count;
   }
   return result;
+}
+
+/// Training and validation rows of the training part: `labels_per_class` plants of each class (0:
+/// all), of which a share validates; so the budget counts every label that is looked at.
+inline data::IndexSplit split_labels(const StudyData& data, index_t labels_per_class, double valid,
+                                     std::uint64_t seed) {
+  require<ValueError>(valid >= 0 && valid < 1, "--valid: want at least 0 and below 1, got ", valid);
+  std::vector<index_t> labelled = data.train();
+  if (labels_per_class > 0) {
+    labelled = data::labelled_subset(data.dataset, labels_per_class, seed, labelled);
+  }
+  if (valid == 0) return {labelled, {}};
+  return data::split_by_pair(data.dataset, valid, seed, labelled);
 }
 
 }  // namespace mwalimu::train

@@ -1,0 +1,168 @@
+// study: the whole of it, from images to a report.
+#include "mwalimu/train/study.hpp"
+
+#include "common/program.hpp"
+#include "common/training.hpp"
+#include "mwalimu/data/rice_files.hpp"
+#include "mwalimu/train/study_report.hpp"
+
+namespace {
+
+using namespace mwalimu;
+
+struct Options {
+  programs::CommonOptions common;
+  std::string preset = "demo", crops = "2x48,4x32", pairs = "auto", augment = "strong", mode = "full";
+  std::string arch = "xresnet18";
+  index_t width = 16;
+  int size = 64, seeds = 2, workers = 1;
+  int epochs = 40, finetune_epochs = 50;
+  index_t batch = 32, finetune_batch = 16, labels_per_class = 15;
+  double lr = 2e-3, finetune_lr = 1e-3, valid = 0.33, threshold = 0.9, difficulty = 0.5;
+  index_t prototypes = 24, hidden = 256, embedding = 64, queue_length = 0;
+  double epsilon = 0.02, queue_start = 0.5;
+  std::int64_t freeze_prototypes = -1;
+  std::string optimizer = "adamw", finetune_optimizer = "adamw";
+  int rounds = 2;
+  index_t rice_pairs = 600, rice_test_pairs = 150;
+};
+
+void declare(CLI::App& app, Options& o) {
+  programs::add_common_options(app, o.common, {.data = false, .resume = false});
+  app.add_option("--data", o.common.data,
+                 "data set; left out, synthetic rice leaves are made under --out/data")
+      ->type_name("DIR");
+  app.add_flag("--skip-bad", o.common.skip_bad, "leave out broken images and rows");
+  app.add_option("--preset", o.preset, "demo: a small network on small images, minutes on two cores")
+      ->check(CLI::IsMember({"demo"}));
+  app.add_option("--seeds", o.seeds, "how many runs, with --seed, --seed + 1, ...")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--arch", o.arch, "xresnet18, xresnet34 or xresnet50");
+  app.add_option("--width", o.width, "channels of the encoder's first stage");
+  app.add_option("--size", o.size, "side of the images, pixels");
+  app.add_option("--pairs", o.pairs, "on, off or auto: crops from both sensors of a plant")
+      ->check(CLI::IsMember({"on", "off", "auto"}));
+  app.add_option("--crops", o.crops, "crops a sample, COUNTxSIZE,...");
+  app.add_option("--augment", o.augment, "study, strong or facebook")
+      ->check(CLI::IsMember({"study", "strong", "facebook"}));
+  app.add_option("--epochs", o.epochs, "of pretraining");
+  app.add_option("--batch", o.batch, "of pretraining");
+  app.add_option("--lr", o.lr, "of pretraining");
+  app.add_option("--optimizer", o.optimizer, "of pretraining");
+  app.add_option("--prototypes", o.prototypes, "K");
+  app.add_option("--hidden", o.hidden, "width of the projector");
+  app.add_option("--embedding", o.embedding, "extent of the space of the prototypes");
+  app.add_option("--epsilon", o.epsilon, "entropy of the codes");
+  app.add_option("--queue-length", o.queue_length, "past embeddings that join the codes");
+  app.add_option("--queue-start", o.queue_start, "fraction of the run after which they do");
+  app.add_option("--freeze-prototypes", o.freeze_prototypes, "steps; -1: all");
+  app.add_option("--labels-per-class", o.labels_per_class,
+                 "labelled plants a class, those that validate included; 0: all");
+  app.add_option("--valid", o.valid, "share of them that chooses the best epoch");
+  app.add_option("--mode", o.mode, "of finetuning: full, mlp or discriminative")
+      ->check(CLI::IsMember({"full", "mlp", "discriminative"}));
+  app.add_option("--finetune-epochs", o.finetune_epochs, "of finetuning and of each round");
+  app.add_option("--finetune-batch", o.finetune_batch, "of finetuning");
+  app.add_option("--finetune-lr", o.finetune_lr, "of finetuning");
+  app.add_option("--finetune-optimizer", o.finetune_optimizer, "of finetuning");
+  app.add_option("--rounds", o.rounds, "of distillation; 0: none")->check(CLI::Range(0, 9));
+  app.add_option("--threshold", o.threshold, "smallest probability that distillation believes");
+  app.add_option("--rice-pairs", o.rice_pairs, "synthetic plants to train on");
+  app.add_option("--rice-test-pairs", o.rice_test_pairs, "synthetic plants to test on");
+  app.add_option("--difficulty", o.difficulty, "of the synthetic plants, 0 to 1");
+  app.add_option("--workers", o.workers, "threads that prepare batches ahead");
+}
+
+data::MultiCropOptions crops(const Options& o) {
+  if (o.augment == "facebook") return data::MultiCropOptions::facebook(o.crops);
+  if (o.augment == "study") return data::MultiCropOptions::study(o.crops);
+  return data::MultiCropOptions::strong(o.crops);
+}
+
+train::StudyOptions study_options(const Options& o) {
+  train::StudyOptions study;
+  auto& trainer = study.pretrain.trainer;
+  study.pretrain.arch = o.arch;
+  study.pretrain.width = o.width;
+  study.pretrain.crops = crops(o);
+  study.pretrain.epochs = o.epochs;
+  study.pretrain.workers = o.workers;
+  study.pretrain.checkpoint_epochs = std::max(1, o.epochs / 4);
+  trainer.batch = o.batch;
+  trainer.head = {.hidden = o.hidden, .embedding = o.embedding, .prototypes = o.prototypes};
+  trainer.loss.epsilon = o.epsilon;
+  trainer.queue_length = o.queue_length;
+  trainer.queue_start = o.queue_start;
+  trainer.freeze_prototypes = o.freeze_prototypes;
+  trainer.optimizer = optim::optimizer_options(o.optimizer, 0.01);
+  trainer.schedule = optim::make_schedule("one-cycle", o.lr);
+  auto& classifier = study.finetune.classifier;
+  classifier.mode = train::finetune_mode(o.mode);
+  classifier.epochs = o.finetune_epochs;
+  classifier.batch = o.finetune_batch;
+  classifier.workers = o.workers;
+  classifier.optimizer = optim::optimizer_options(o.finetune_optimizer, 0.01);
+  classifier.schedule = optim::make_schedule("one-cycle", o.finetune_lr);
+  classifier.augment.size = o.size;
+  study.distil.rounds = o.rounds;
+  study.distil.threshold = o.threshold;
+  study.labels_per_class = o.labels_per_class;
+  study.valid = o.valid;
+  study.seeds.clear();
+  for (int i = 0; i < o.seeds; ++i) study.seeds.push_back(o.common.seed + static_cast<std::uint64_t>(i));
+  return study;
+}
+
+void make_rice(const Options& o, const std::filesystem::path& folder) {
+  data::RiceSetOptions rice{.train_pairs = o.rice_pairs, .test_pairs = o.rice_test_pairs};
+  rice.rice = {.size = o.size, .difficulty = o.difficulty};
+  rice.seed = o.common.seed;
+  train::Progress progress("make_rice", o.rice_pairs + o.rice_test_pairs, {.unit = "pairs"});
+  data::write_rice_set(folder, rice, [&](index_t done, index_t) { progress.update(done); });
+  progress.finish();
+}
+
+void run(const CLI::App& app, Options& o) {
+  programs::start(o.common);
+  auto study = study_options(o);
+  data::check_crop_sizes(study.pretrain.crops, o.size, o.size);
+  const programs::OutputFolder out(o.common, {"data", "map", "report.html"});
+  for (const auto seed : study.seeds) {
+    const auto folder = out / ("seed" + std::to_string(seed));
+    require<ValueError>(o.common.overwrite || !std::filesystem::exists(folder), "--out: ",
+                        folder.string(), " is of an earlier run; choose another folder, or give "
+                        "--overwrite to replace it");
+    std::filesystem::remove_all(folder);
+  }
+  programs::write_config_toml(app, out / "config.toml");
+  if (o.common.data.empty()) {
+    o.common.data = (out / "data").string();
+    make_rice(o, o.common.data);
+  }
+  const auto data = programs::load_data(o.common, o.size);
+  const bool has_pairs = std::any_of(data.dataset.samples.begin(), data.dataset.samples.end(),
+                                     [](const data::Sample& s) { return s.pair >= 0; });
+  study.pretrain.crops.pairs = o.pairs == "on" || (o.pairs == "auto" && has_pairs);
+  require<ValueError>(data.test_count() > 0,
+                      "study: the data set has no test part; want Test.csv or test/");
+
+  const auto result = train::run_study(data, study, out.path());
+  train::write_study_report(out / "report.html", result, data, study,
+                            io::read_file(out / "config.toml"));
+  std::cout << "\nwrote " << (out / "report.html").string() << " in "
+            << train::format_duration(result.seconds) << std::endl;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  options.common.out = "runs/study";
+  return programs::run_program(
+      argc, argv,
+      {.description = "The main job: pretrain without labels, finetune beside training from random "
+                      "weights, self-distil, map, and write a report that opens offline.",
+       .example = "study --out runs/study --seeds 2"},
+      [&](CLI::App& app) { declare(app, options); },
+      [&](const CLI::App& app) { run(app, options); });
+}
