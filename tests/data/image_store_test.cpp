@@ -32,7 +32,8 @@ Dataset put_pairs(const TempDir& dir, int n) {
   std::string rows = "Image_id,Label\n";
   for (int i = 0; i < n; ++i) {
     for (const char* side : {"", "_rgn"}) {
-      const std::string id = "p" + std::to_string(i) + side + ".png";
+      std::string id("p");
+      id.append(std::to_string(i)).append(side).append(".png");
       write_image(dir / "images" / id, noise(9 + i, 30 - i, rows.size()));
       rows += id + ",leaf\n";
     }
