@@ -248,31 +248,24 @@ TEST(Conv2d, AddsToTheGradientOfAParameter) {
   EXPECT_EQ(grad.to_vector(), want);
 }
 
-TEST(Conv2d, SkipsTheGradientsThatNobodyWants) {
+TEST(Conv2d, FrozenWeightsKeepNothingOfTheInput) {
   const Problem p{1, 4, 4, 16, 16, 3, 3, {1, 1, 1}};
+  const auto weight = integer_tensor<float>(p.weight(), 2);
   const auto dout = integer_tensor<float>(output_shape(p), 3);
-  std::weak_ptr<std::byte> saved;
-  {
-    auto image = integer_tensor<float>(p.x(), 1);
-    saved = image.storage();
-    const auto x = Variable<float>::leaf(image.clone());
-    const auto frozen = Variable<float>(integer_tensor<float>(p.weight(), 2));
-    const auto shifted =
-        Variable<float>(image, {x}, [](Inputs in, const Tensor<float>& d) { in.add_grad(0, d); });
-    const auto out = conv2d(shifted, frozen, p.options);
-    image = Tensor<float>();
+  for (const bool frozen : {true, false}) {
+    const auto x = Variable<float>::leaf(integer_tensor<float>(p.x(), 1));
+    const auto w = Variable<float>::leaf(weight);
+    // A result in between, which lives only as long as a closure holds it.
+    auto between = Variable<float>(x.value().clone(), {x},
+                                   [](Inputs in, const Tensor<float>& d) { in.add_grad(0, d); });
+    const std::weak_ptr<std::byte> memory = between.value().storage();
+    const auto out = conv2d(between, frozen ? w.detach() : w, p.options);
+    between = Variable<float>();
+    EXPECT_EQ(memory.expired(), frozen);
     out.backward(dout.clone());
-    EXPECT_TRUE(x.has_grad());
+    EXPECT_EQ(x.grad().to_vector(), run(x.value(), weight, dout, p.options).dx.to_vector());
+    EXPECT_EQ(w.has_grad(), !frozen);
   }
-  const auto weight = Variable<float>::leaf(integer_tensor<float>(p.weight(), 2));
-  Variable<float> out;
-  {
-    const auto frozen_input = integer_tensor<float>(p.x(), 1);
-    saved = frozen_input.storage();
-    out = conv2d(Variable<float>(frozen_input), weight.detach(), p.options);
-  }
-  EXPECT_FALSE(out.needs_grad());
-  EXPECT_TRUE(saved.expired());
 }
 
 TEST(Conv2d, GivesTheSameBitsOnEveryRun) {
@@ -294,12 +287,21 @@ TEST(Conv2d, FollowsAChangedNumberOfThreads) {
   const auto x = integer_tensor<float>(p.x(), 1), weight = integer_tensor<float>(p.weight(), 2);
   const auto dout = integer_tensor<float>(output_shape(p), 3);
   const auto want = run(x, weight, dout, p.options);
+  const auto plan = [&] {
+    return cpu::detail::conv2d_primitive(cpu::Conv2dDirection::forward, x.view<4>().extents(),
+                                         weight.view<4>().extents(), dout.view<4>().extents(),
+                                         p.options);
+  };
   const int before = num_threads();
+  std::shared_ptr<const cpu::Conv2dPrimitive> last = nullptr;
   for (const int threads : {1, 3, 2}) {
     set_num_threads(threads);
     const auto got = run(x, weight, dout, p.options);
     EXPECT_EQ(got.out.to_vector(), want.out.to_vector());
     EXPECT_EQ(got.dweight.to_vector(), want.dweight.to_vector());
+    EXPECT_NE(plan(), last) << "planned for another number of threads";
+    last = plan();
+    EXPECT_EQ(plan(), last);
   }
   set_num_threads(before);
 }
@@ -374,6 +376,35 @@ TEST(PackedWeights, OfOtherMemoryAreNotUsed) {
   run(x, first, dout, p.options, packed);
   EXPECT_EQ(run(x, second, dout, p.options, packed).out.to_vector(),
             run(x, second, dout, p.options).out.to_vector());
+}
+
+TEST(PackedWeights, FillUpBlocksWithZeros) {
+  // 26 of 32 channels, 3 of 16, 12 of 16 groups.
+  for (const Problem& p : {Problem{2, 5, 5, 26, 26, 3, 3, {1, 1, 1}},
+                           {2, 9, 9, 3, 20, 3, 3, {2, 1, 1}},
+                           {2, 5, 4, 12, 12, 3, 3, {1, 1, 12}}}) {
+    SCOPED_TRACE(testing::Message() << p);
+    const auto array = [](const Shape& s) { return std::array{s[0], s[1], s[2], s[3]}; };
+    auto weight = integer_tensor<float>(p.weight(), 2);
+    for (float& value : weight.span()) value += 4;  // 1 to 7: none is zero
+    using enum cpu::Conv2dDirection;
+    for (const auto direction : {forward, backward_data, backward_weight}) {
+      const auto layout = cpu::detail::conv2d_primitive(direction, array(p.x()), array(p.weight()),
+                                                        array(output_shape(p)), p.options)
+                              ->weight_layout;
+      auto packed = Tensor<float>::full({layout.count}, std::numeric_limits<float>::quiet_NaN());
+      cpu::pack_weights<float>(std::as_const(weight).view<4>(), layout, packed.data());
+      index_t zeros = 0;
+      for (const float value : packed.span()) {
+        EXPECT_FALSE(std::isnan(value));
+        zeros += value == 0 ? 1 : 0;
+      }
+      EXPECT_EQ(zeros, layout.count - weight.count());
+      auto back = Tensor<float>::full(p.weight(), std::numeric_limits<float>::quiet_NaN());
+      cpu::unpack_weights<float>(packed.data(), layout, false, back.view<4>());
+      EXPECT_EQ(back.to_vector(), weight.to_vector());
+    }
+  }
 }
 
 // All convolutions of an xresnet for images of px x px (fastai's: three stem layers, a max pool,

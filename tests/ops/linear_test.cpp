@@ -269,6 +269,16 @@ TEST(Matmul, TakesAnyLayoutAndWritesNothingElse) {
   }
 }
 
+TEST(Matmul, TakesOneRowRepeated) {
+  // A stride of zero, which BLAS has no leading dimension for.
+  const auto row = integer_tensor<float>({5}, 1), b = integer_tensor<float>({5, 4}, 2);
+  const auto repeated =
+      Tensor<float>::borrow(const_cast<float*>(row.data()), {3, 5}, {0, 1}, row.storage());
+  EXPECT_EQ(matmul(repeated, b).to_vector(), matmul(repeated.contiguous(), b).to_vector());
+  const auto turned = repeated.permute({1, 0}).slice(0, 0, 4);
+  EXPECT_EQ(matmul(b, turned).to_vector(), matmul(b, turned.contiguous()).to_vector());
+}
+
 TEST(Matmul, EmptyInnerExtentGivesZeros) {
   auto c = Tensor<float>::full({2, 3}, 7.0f);
   matmul<float>(Cpu{}, Tensor<float>::zeros({2, 0}).view<2>(),
