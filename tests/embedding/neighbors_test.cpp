@@ -59,12 +59,12 @@ TEST(Neighbors, DistancesOfRealDataAreWithinRounding) {
 }
 
 TEST(Neighbors, SameBitsForAnyNumberOfThreads) {
-  const std::vector<float> x = normal_points(333, 17, 10);
+  const std::vector<float> x = normal_points(1500, 40, 10);
   const int before = num_threads();
   std::vector<NeighborList> lists;
   for (const int threads : {1, 2, 3}) {
     set_num_threads(threads);
-    lists.push_back(nearest_neighbors(Points(x, 333, 17), 30));
+    lists.push_back(nearest_neighbors(Points(x, 1500, 40), 30));
   }
   set_num_threads(before);
   EXPECT_EQ(lists[0].index, lists[1].index);

@@ -184,7 +184,9 @@ TEST(TsneGolden, FirstAndTenthStep) {
 
 TEST(TsneGolden, FinalKlOfTheReferenceRun) {
   FOR_EACH_SET(set) {
-    // Local optima differ, by up to 8 % on the smaller set: the median of seven starts counts.
+    // Local optima differ: by 0.7 % on digits, by 8 % on the smaller set, and which one is found
+    // hangs on the last bit. The best of seven starts must reach the reference, and none be far
+    // from it.
     const double want = set.json.at("kl_final_ref");
     for (const Schedule schedule : {Schedule::classic, Schedule::automatic}) {
       std::vector<double> kl;
@@ -194,8 +196,9 @@ TEST(TsneGolden, FinalKlOfTheReferenceRun) {
                 .kl);
       }
       std::sort(kl.begin(), kl.end());
-      EXPECT_LE(kl[3], 1.03 * want);
-      EXPECT_GE(kl[0], 0.9 * want);  // lower than any optimum seen: P would be another
+      EXPECT_LE(kl.front(), 1.03 * want);
+      EXPECT_LE(kl.back(), 1.12 * want);
+      EXPECT_GE(kl.front(), 0.9 * want);  // lower than any optimum seen: P would be another
     }
   }
 }

@@ -59,11 +59,6 @@ class Coordinates {
 
 namespace detail {
 
-/// Rows that are worth a thread of their own when each costs so many pairs or edges: about a tenth
-/// of a millisecond. Below that a thread costs more than it brings, on a busy machine far more.
-inline index_t rows_a_thread(index_t cost_of_a_row) {
-  return index_t{1} + (index_t{1} << 19) / std::max<index_t>(cost_of_a_row, 1);
-}
 inline index_t edges_a_row(const Affinities& p) { return p.row_begin[p.n] / p.n + 1; }
 
 /// Calls body(std::integral_constant<int, D>) with D = dimensions, so that inner loops unroll.

@@ -25,6 +25,13 @@ inline double sum(const Lanes& lanes) {
   return total;
 }
 
+/// Rows that are worth a thread of their own when each costs so many visits to a pair of points:
+/// about a tenth of a millisecond. Below that a thread costs more than it brings, on a busy machine
+/// far more.
+constexpr index_t rows_a_thread(index_t visits_a_row) {
+  return index_t{1} + (index_t{1} << 19) / (visits_a_row < 1 ? 1 : visits_a_row);
+}
+
 constexpr index_t round_up(index_t n, index_t step) { return (n + step - 1) / step * step; }
 
 }  // namespace mwalimu::embedding::detail
