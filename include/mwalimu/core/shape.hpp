@@ -23,7 +23,7 @@ class Shape {
       : rank_(static_cast<int>(extents.size())) {
     require<ShapeError>(extents.size() <= kMaxRank, "shape: want rank 0 to ", kMaxRank, ", got ",
                         extents.size());
-    for (std::size_t i = 0; i < extents.size(); ++i) extents_[i] = extents[i];
+    for (std::size_t i = 0; i < kMaxRank; ++i) extents_[i] = i < extents.size() ? extents[i] : 0;
   }
 
   constexpr int rank() const { return rank_; }
@@ -38,13 +38,8 @@ class Shape {
     for (index_t extent : *this) product *= extent;
     return product;
   }
-  constexpr bool operator==(const Shape& other) const {
-    if (rank_ != other.rank_) return false;
-    for (int i = 0; i < rank_; ++i) {
-      if ((*this)[i] != other[i]) return false;
-    }
-    return true;
-  }
+  // Unused extents are 0, so whole arrays compare.
+  constexpr bool operator==(const Shape&) const = default;
   friend std::ostream& operator<<(std::ostream& out, const Shape& shape) {
     out << '(';
     for (int i = 0; i < shape.rank(); ++i) out << (i > 0 ? ", " : "") << shape[i];
