@@ -164,6 +164,8 @@ TEST(ImageStore, AChangedImageListOrOptionIsDecodedAgain) {
   EXPECT_TRUE(again.decoded);
   const Image want = resize(noise(9, 30, 77), 12, 12);
   EXPECT_TRUE(std::equal(want.pixels.begin(), want.pixels.end(), again.store.image(2).begin()));
+  std::filesystem::last_write_time(data[2].path, before + std::chrono::seconds(4));
+  EXPECT_TRUE(build(data, options).decoded);  // the time alone: its content may have changed
 }
 
 TEST(ImageStore, ADamagedCacheIsMadeAnew) {

@@ -15,13 +15,9 @@ void linear_forward(Cpu place, View<const T, 2> x, View<const T, 2> weight, cons
                     View<T, 2> out) {
   if (bias != nullptr) {
     // The product is added onto the bias: no second pass over out.
-    const index_t columns = out.dim(1);
-    parallel_for(out.dim(0), std::max<index_t>(1, 16384 / columns),
-                 [&](index_t begin, index_t end) {
-                   for (index_t b = begin; b < end; ++b) {
-                     for (index_t o = 0; o < columns; ++o) out(b, o) = bias[o];
-                   }
-                 });
+    for (index_t b = 0; b < out.dim(0); ++b) {
+      for (index_t o = 0; o < out.dim(1); ++o) out(b, o) = bias[o];
+    }
   }
   matmul<T>(place, x, detail::transposed(weight), bias != nullptr, out);
 }
@@ -41,23 +37,18 @@ void linear_backward_weight(Cpu place, View<const T, 2> x, View<const T, 2> dout
 template <class T>
 void linear_backward_bias(Cpu, View<const T, 2> dout, bool accumulate, View<T, 1> dbias) {
   // A thread owns columns, so that the order of each sum does not depend on the threads.
-  const auto sum_columns = [&](index_t begin, index_t end) {
-    std::vector<T> sums(static_cast<std::size_t>(end - begin));
-    for (index_t b = 0; b < dout.dim(0); ++b) {
-      const T* row = dout.data() + b * dout.stride(0);
-      T* sum = sums.data();
-      if (dout.stride(1) == 1) {
-        for (index_t o = begin; o < end; ++o) *sum++ += row[o];
-      } else {
-        for (index_t o = begin; o < end; ++o) *sum++ += row[o * dout.stride(1)];
-      }
-    }
-    for (index_t o = begin; o < end; ++o) {
-      const T sum = sums[static_cast<std::size_t>(o - begin)];
-      dbias(o) = accumulate ? dbias(o) + sum : sum;
-    }
-  };
-  parallel_for(dout.dim(1), std::max<index_t>(16, 16384 / dout.dim(0)), sum_columns);
+  parallel_for(dout.dim(1), std::max<index_t>(1, 16384 / dout.dim(0)),
+               [&](index_t begin, index_t end) {
+                 std::vector<T> sums(static_cast<std::size_t>(end - begin));
+                 for (index_t b = 0; b < dout.dim(0); ++b) {
+                   for (index_t o = begin; o < end; ++o)
+                     sums[static_cast<std::size_t>(o - begin)] += dout(b, o);
+                 }
+                 for (index_t o = begin; o < end; ++o) {
+                   const T sum = sums[static_cast<std::size_t>(o - begin)];
+                   dbias(o) = accumulate ? dbias(o) + sum : sum;
+                 }
+               });
 }
 
 }  // namespace mwalimu::ops

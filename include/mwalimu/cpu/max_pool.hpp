@@ -15,12 +15,14 @@ namespace detail {
 
 inline constexpr index_t kPoolTile = 64;
 
-/// One output pixel: maxima of `width` channels.
-template <class T>
+/// One output pixel: maxima of `width` channels, of a whole tile if kWhole: a count that the
+/// compiler knows halves the time.
+template <bool kWhole, class T>
 void max_of_window(const T* image, index_t row, index_t pixel, const PoolAxis& height,
-                   const PoolAxis& breadth, index_t oh, index_t ow, index_t width, T* y,
+                   const PoolAxis& breadth, index_t oh, index_t ow, index_t tile, T* y,
                    std::uint8_t* where) {
   using A = accumulate_t<T>;
+  const index_t width = kWhole ? kPoolTile : tile;
   // An index as wide as the value: comparison and choice then use the same vector lanes.
   using Lane = std::conditional_t<sizeof(A) == 8, std::int64_t, std::int32_t>;
   alignas(64) A best[kPoolTile];
@@ -56,6 +58,31 @@ void max_of_window(const T* image, index_t row, index_t pixel, const PoolAxis& h
   }
 }
 
+/// One input pixel: dx of `tile` channels, collected from the windows that cover it.
+template <bool kWhole, class T>
+void gradient_of_pixel(const T* dy, const std::uint8_t* where, index_t row, index_t pixel,
+                       const PoolAxis& height, const PoolAxis& breadth, index_t h, index_t w,
+                       index_t tile, T* dx) {
+  using A = accumulate_t<T>;
+  const index_t width = kWhole ? kPoolTile : tile;
+  alignas(64) A sum[kPoolTile] = {};
+  const index_t oh1 = height.last(h), ow0 = breadth.first(w), ow1 = breadth.last(w);
+  for (index_t oh = height.first(h); oh < oh1; ++oh) {
+    for (index_t ow = ow0; ow < ow1; ++ow) {
+      const T* gradient = dy + oh * row + ow * pixel;
+      const std::uint8_t* winner = where + oh * row + ow * pixel;
+      const int here =
+          static_cast<int>((h - height.start(oh)) * height.kernel + (w - breadth.start(ow)));
+#pragma omp simd
+      for (index_t c = 0; c < width; ++c) {
+        sum[c] += winner[c] == here ? convert<A>(gradient[c]) : A{0};
+      }
+    }
+  }
+#pragma omp simd
+  for (index_t c = 0; c < width; ++c) dx[c] = convert<T>(sum[c]);
+}
+
 }  // namespace detail
 
 template <Real T>
@@ -71,9 +98,12 @@ void max_pool_forward(Cpu, View<const T, 4> x, const Pool2dOptions& options, Vie
       for (index_t ow = 0; ow < breadth.count; ++ow) {
         const index_t out = (r * breadth.count + ow) * C;
         for (index_t c = 0; c < C; c += detail::kPoolTile) {
-          detail::max_of_window(image + c, x.stride(1), x.stride(2), height, breadth, oh, ow,
-                                std::min(detail::kPoolTile, C - c), y.data() + out + c,
-                                where.data() + out + c);
+          const index_t width = std::min(detail::kPoolTile, C - c);
+          detail::with_flag(width == detail::kPoolTile, [&](auto whole) {
+            detail::max_of_window<whole.value>(image + c, x.stride(1), x.stride(2), height, breadth,
+                                               oh, ow, width, y.data() + out + c,
+                                               where.data() + out + c);
+          });
         }
       }
     }
@@ -83,33 +113,19 @@ void max_pool_forward(Cpu, View<const T, 4> x, const Pool2dOptions& options, Vie
 template <Real T>
 void max_pool_backward(Cpu, View<const T, 4> dy, View<const std::uint8_t, 4> where,
                        const Pool2dOptions& options, View<T, 4> dx) {
-  using A = accumulate_t<T>;
   const index_t H = dx.dim(1), W = dx.dim(2), C = dx.dim(3);
   const detail::PoolAxis height(H, options), breadth(W, options);
   detail::for_each_row_range(dx.dim(0) * H, W * C, [&](index_t begin, index_t end) {
     for (index_t r = begin; r < end; ++r) {
-      const index_t n = r / H, h = r % H;
+      const index_t n = r / H, h = r % H, image = n * dy.stride(0);
       for (index_t w = 0; w < W; ++w) {
-        for (index_t c0 = 0; c0 < C; c0 += detail::kPoolTile) {
-          const index_t width = std::min(detail::kPoolTile, C - c0);
-          alignas(64) A sum[detail::kPoolTile];
-          std::fill_n(sum, width, A{0});
-          for (index_t oh = height.first(h); oh < height.last(h); ++oh) {
-            for (index_t ow = breadth.first(w); ow < breadth.last(w); ++ow) {
-              const index_t from = ((n * height.count + oh) * breadth.count + ow) * C + c0;
-              const T* gradient = dy.data() + from;
-              const std::uint8_t* winner = where.data() + from;
-              const int here = static_cast<int>((h - height.start(oh)) * options.kernel +
-                                                (w - breadth.start(ow)));
-#pragma omp simd
-              for (index_t c = 0; c < width; ++c) {
-                sum[c] += winner[c] == here ? convert<A>(gradient[c]) : A{0};
-              }
-            }
-          }
-          T* to = dx.data() + (r * W + w) * C + c0;
-#pragma omp simd
-          for (index_t c = 0; c < width; ++c) to[c] = convert<T>(sum[c]);
+        for (index_t c = 0; c < C; c += detail::kPoolTile) {
+          const index_t width = std::min(detail::kPoolTile, C - c);
+          detail::with_flag(width == detail::kPoolTile, [&](auto whole) {
+            detail::gradient_of_pixel<whole.value>(dy.data() + image + c, where.data() + image + c,
+                                                   dy.stride(1), dy.stride(2), height, breadth, h,
+                                                   w, width, dx.data() + (r * W + w) * C + c);
+          });
         }
       }
     }

@@ -94,7 +94,8 @@ class Report {
     for (std::size_t i = 0; i < std::min(named, size()); ++i) {
       text.append(i == 0 ? ": " : "; ").append(items_[i].text);
     }
-    if (size() > named) text += "; and " + std::to_string(size() - named) + " more";
+    if (size() > named)
+      text.append("; and ").append(std::to_string(size() - named)).append(" more");
     return text;
   }
 

@@ -65,7 +65,8 @@ Variable<T> global_average_pool(const Variable<T>& x) {
     on_device(dout.device(), [&](auto place) {
       global_average_backward<T>(place, detail::rows(dout.contiguous()), detail::view<3>(dx));
     });
-    inputs.add_grad(0, dx.reshape(shape));
+    dx = dx.reshape(shape);
+    inputs.add_grad(0, std::move(dx));
   };
   return Variable<T>(std::move(y), {x}, std::move(backward));
 }
@@ -104,7 +105,8 @@ Variable<T> concat_pool(const Variable<T>& x,
       concat_pool_backward<T>(place, detail::view<2>(dmaximum), detail::view<2>(daverage),
                               detail::view<2>(where), detail::view<3>(dx));
     });
-    inputs.add_grad(0, dx.reshape(shape));
+    dx = dx.reshape(shape);
+    inputs.add_grad(0, std::move(dx));
   };
   return Variable<T>(std::move(y), {x}, std::move(backward));
 }

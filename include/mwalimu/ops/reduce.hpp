@@ -33,7 +33,8 @@ Variable<accumulate_t<T>> scaled_sum(const Variable<T>& input, double factor) {
     auto dx = Tensor<T>::empty({shape.count()}, device);
     on_device(device,
               [&](auto place) { sum_backward<T>(place, view<0>(dresult), factor, view<1>(dx)); });
-    inputs.add_grad(0, dx.reshape(shape));
+    dx = dx.reshape(shape);
+    inputs.add_grad(0, std::move(dx));
   };
   return Variable<A>(std::move(result), {input}, std::move(backward));
 }
