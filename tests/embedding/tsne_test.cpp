@@ -88,6 +88,53 @@ TEST(Tsne, NothingCollapsesAtAnyPerplexityAndKlFalls) {
   }
 }
 
+TEST(Tsne, SchedulesAreThoseOfTheirSources) {
+  const auto expect = [](const detail::Plan::Step& step, double exaggeration, double rate,
+                         double momentum) {
+    EXPECT_EQ(step.exaggeration, exaggeration);
+    EXPECT_EQ(step.rate, rate);
+    EXPECT_EQ(step.momentum, momentum);
+  };
+  const detail::Plan automatic = detail::plan({}, 600);
+  EXPECT_EQ(automatic.early, 250);
+  EXPECT_EQ(automatic.total, 750);
+  expect(automatic.early_step, 12, 50, 0.8);  // n / exaggeration
+  expect(automatic.main_step, 1, 600, 0.8);
+  const detail::Plan classic = detail::plan({.schedule = Schedule::classic}, 600);
+  EXPECT_EQ(classic.total, 1000);
+  expect(classic.early_step, 12, 200, 0.5);
+  expect(classic.main_step, 1, 200, 0.8);
+  expect(detail::plan({.schedule = Schedule::classic}, 12000).main_step, 1, 1000, 0.8);
+  const detail::Plan late = detail::plan({.late_exaggeration = 20}, 600);
+  expect(late.early_step, 20, 30, 0.8);
+  expect(late.main_step, 20, 30, 0.8);
+  expect(detail::plan({.learning_rate = 7.0}, 600).main_step, 1, 7, 0.8);
+}
+
+TEST(Tsne, MapIsCentredAndStepsAreLimited) {
+  const index_t n = 50, d = 3;
+  std::vector<float> x = normal_points(n, d, 25);
+  const TsneResult r = tsne(Points(x, n, d), {.perplexity = 8, .main_iterations = 50});
+  for (const int c : {0, 1}) {
+    double sum = 0;
+    for (index_t i = 0; i < n; ++i) sum += r.map[i * 2 + c];
+    EXPECT_NEAR(sum / static_cast<double>(n), 0, 1e-5);
+  }
+  // A start off centre is brought back too; a huge rate makes every step as long as it may be.
+  std::vector<float> start = normal_points(n, 2, 26);
+  for (float& v : start) v += 3;
+  TsneOptions o{.perplexity = 8, .start = Start::given, .learning_rate = 1e6, .callback_every = 1};
+  o.given_start = start;
+  o.callback = [](const TsneProgress&) { return false; };
+  const TsneResult one = tsne(Points(x, n, d), o);
+  double sum = 0;
+  for (index_t i = 0; i < n; ++i) {
+    sum += one.map[i * 2];
+    EXPECT_NEAR(std::hypot(one.state.update[i * 2], one.state.update[i * 2 + 1]), 5, 1e-5);
+  }
+  EXPECT_NEAR(sum / static_cast<double>(n), 0, 1e-5);
+}
+
 TEST(Tsne, SweepEqualsSingleRuns) {
   const index_t n = 90, d = 6;
   const std::vector<float> x = normal_points(n, d, 3);
@@ -326,6 +373,8 @@ TEST(TsneInput, PerplexityOutOfRange) {
             "tsne: perplexity 30 needs at least 3P+1 = 91 points, got 50; largest allowed "
             "(n-1)/3 = 16.3333");
   EXPECT_EQ(text(49.0 / 3), "");  // the largest allowed itself
+  EXPECT_NO_THROW(require_perplexity(16, 50));
+  EXPECT_THROW(require_perplexity(17, 50), ValueError);
 }
 
 TEST(TsneInput, ClampPolicyLowersThePerplexityAndWarns) {

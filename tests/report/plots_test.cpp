@@ -202,6 +202,22 @@ TEST(ScatterPlotSvg, OneScaleForBothAxesAndYUpwards) {
   EXPECT_LT(std::min(at[1].second, at[2].second), at[0].second);
 }
 
+TEST(ScatterPlotSvg, EveryPointLiesInTheFrame) {
+  for (const std::vector<float>& xy :
+       {std::vector<float>{0, 0, 1, 90, -1, 40}, {0, 0, 90, 1, 40, -1}, {-5, -5, 5, 5}}) {
+    const Document svg = parse(scatter_plot_svg({.title = "t", .points = {.xy = xy}}));
+    const auto frame = svg.all("rect").at(1).attributes;
+    const auto inside = [&](double v, const char* low, const char* extent) {
+      const double first = std::stod(frame.at(low));
+      return v > first && v < first + std::stod(frame.at(extent));
+    };
+    for (const auto& e : svg.all("circle")) {
+      EXPECT_TRUE(inside(std::stod(e.attributes.at("cx")), "x", "width"));
+      EXPECT_TRUE(inside(std::stod(e.attributes.at("cy")), "y", "height"));
+    }
+  }
+}
+
 TEST(ScatterPlotSvg, NoPointsOnePointAndCoincidentPoints) {
   EXPECT_TRUE(parse(scatter_plot_svg({.title = "t"})).has_text("no points"));
   for (const std::vector<float>& xy :

@@ -26,7 +26,8 @@ TEST(Escaped, Utf8PassesAndWhatIsNoneIsReplaced) {
   EXPECT_EQ(escaped("\xFFx"), std::string(kReplacement) + "x");
   EXPECT_EQ(escaped("\xC3"), kReplacement);                                  // cut short
   EXPECT_EQ(escaped("\xC0\xAF"), std::string(kReplacement) + kReplacement);  // overlong '/'
-  EXPECT_EQ(escaped("\xED\xA0\x80").find("\xED"), std::string::npos);        // a surrogate
+  EXPECT_EQ(escaped("\xE0\x80\xAF").find("\xE0"), std::string::npos);  // the same in three bytes
+  EXPECT_EQ(escaped("\xED\xA0\x80").find("\xED"), std::string::npos);  // a surrogate
   EXPECT_EQ(escaped(std::string_view("\0\x1B", 2)), std::string(kReplacement) + kReplacement);
 }
 

@@ -97,6 +97,15 @@ inline std::vector<float> start_map(const Points& x, const TsneOptions& o,
 
 }  // namespace detail
 
+/// Whether n points can be mapped with a perplexity, to be asked before any work.
+/// @throws ValueError  perplexity <= 0, too small for two neighbours, or above (n - 1) / 3; the
+/// text
+///                     names the largest allowed.
+inline void require_perplexity(double perplexity, index_t n) {
+  std::vector<std::string> none;
+  detail::allowed_perplexity(perplexity, n, PerplexityPolicy::strict, none);
+}
+
 /// Maps of the same points for several perplexities. Neighbours (for the largest perplexity) and
 /// principal components are found once.
 ///
