@@ -21,6 +21,7 @@ TEST(Add, SumsElementsOfAnyLayout) {
     test::poison_pool<float>(shape);
     EXPECT_EQ(values(add<float>(a, b).value()), want);
     EXPECT_EQ(values(add<float>(test::channels_of_wider(a), b).value()), want);
+    EXPECT_EQ(values(add<float>(a, test::channels_of_wider(b)).value()), want);
   }
 }
 

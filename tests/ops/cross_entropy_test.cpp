@@ -36,7 +36,7 @@ std::vector<double> log_softmax(const double* x, std::size_t C) {
   return logp;
 }
 
-// training.md's formula, with PyTorch's class weights.
+// The formula of the contract, term by term.
 double reference(const std::vector<double>& logits, std::size_t C,
                  const Tensor<std::int64_t>& labels, double smoothing,
                  const std::vector<double>& weight) {

@@ -71,6 +71,10 @@ TEST(MaxPool, GradientMatchesDifferences) {
         [&](const std::vector<Variable<double>>& in) { return max_pool(in[0], options); },
         {random_tensor<double>({2, 7, 6, 3}, 1)});
     EXPECT_LT(check.worst, 1e-6) << check.describe();
+    const auto two_tiles = check_gradients(
+        [&](const std::vector<Variable<double>>& in) { return max_pool(in[0], options); },
+        {random_tensor<double>({2, 4, 3, 67}, 1)});
+    EXPECT_LT(two_tiles.worst, 1e-6) << two_tiles.describe();
   }
 }
 

@@ -113,7 +113,7 @@ TEST(SoftCrossEntropy, RejectsWhatItCannotCompare) {
                                  "want tau > 0, got nan");
 }
 
-// swav.md, section 3, word by word.
+// The sum of the contract, term by term.
 double swav_reference(const std::vector<double>& scores, const std::vector<double>& codes,
                       const std::vector<index_t>& assign, std::size_t V, std::size_t B,
                       std::size_t P, double tau) {

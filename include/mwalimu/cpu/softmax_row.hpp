@@ -14,9 +14,8 @@ namespace mwalimu::ops::detail {
 /// where e^x leaves float's normal range. Branch-free, so that loops over it vectorise: the C
 /// library's does not without -ffast-math.
 ///
-/// x = k log 2 + r with |r| <= log(2) / 2, e^r by its Taylor polynomial (the next term is 5e-9),
-/// 2^k by writing the exponent. Adding 1.5 2^23 rounds to an integer, which then stands in the low
-/// bits.
+/// x = k log 2 + r with |r| <= log(2) / 2: e^r by its Taylor polynomial (the next term is 5e-9),
+/// 2^k by writing the exponent. Adding 1.5 2^23 rounds to an integer, which stands in the low bits.
 inline float exp_nonpositive(float x) {
   constexpr float kShift = 0x1.8p23f;
   const float bounded = x < -87.0f ? -87.0f : x;

@@ -1,5 +1,4 @@
-// ops/sinkhorn: SwAV's codes: an assignment of samples to prototypes that uses all prototypes
-// equally.
+// ops/sinkhorn: SwAV's codes, an assignment of samples that uses all prototypes equally.
 #pragma once
 
 #include <algorithm>
@@ -26,9 +25,8 @@ void code_statistics(Cpu, View<const A, 2> codes, View<A, 1> entropy, View<A, 1>
 /// last each column to the sum 1. Every code sums to 1; that prototypes share the samples equally
 /// holds the better the more iterations.
 ///
-/// @param scores      (N, P) z C^T: the batch, and behind it the queue; finite. Codes are
-/// constants:
-///                    no gradient.
+/// @param scores      (N, P) z C^T: the batch, and behind it the queue; finite. No gradient: codes
+///                    are constants.
 /// @param eps         > 0; smaller is sharper (SwAV: 0.05).
 /// @param iterations  0 or more; 0 is a softmax of each row (SwAV: 3).
 /// @param keep_rows   B, 1 to N: codes are returned for the first B rows only.

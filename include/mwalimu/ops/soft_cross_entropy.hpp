@@ -99,8 +99,8 @@ struct SwavLoss {
 
 /// The swapped prediction loss: every crop's scores predict the codes of the assigned crops,
 ///
-///   L = -1/A sum_{i in assign} 1/(V-1) sum_{v != i} 1/B sum_b sum_k q_i[b,k] log softmax(s_v[b] /
-///   tau)[k]
+///   L = -1/A sum_{i in assign} 1/(V-1) sum_{v != i} 1/B sum_b sum_k q_i[b,k] log p_v[b,k],
+///   p_v[b,:] = softmax(s_v[b,:] / tau)
 ///
 /// @param scores  (V B, P) z C^T, crop-major: crop v in rows v B ... (v + 1) B - 1; differentiable.
 /// @param codes   (A, B, P) q of the assigned crops, in the order of `assign`; constants.
@@ -109,8 +109,7 @@ struct SwavLoss {
 /// @param tau     temperature, > 0 (SwAV: 0.1).
 /// @return        the loss in nats, and each crop's part of it.
 /// @throws ShapeError  scores or codes do not fit each other, V and assign.
-/// @throws ValueError  V < 2, tau <= 0, or assign is empty, names a crop twice or one that is not
-/// there.
+/// @throws ValueError  V < 2, tau <= 0, or assign is empty or names a crop twice or one outside [0, V).
 ///
 /// Saves     three numbers a row. The softmax is computed anew in backward: exp costs less than
 ///           writing and reading V B P probabilities.
