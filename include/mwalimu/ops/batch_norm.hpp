@@ -45,7 +45,7 @@ struct BatchNormOptions {
 template <Real T>
 void batch_norm_statistics(Cpu, View<const T, 2> x, View<double, 1> mean, View<double, 1> variance);
 
-/// running <- (1 - momentum) running + momentum batch; the variance is made unbiased (`rows` values).
+/// running <- (1 - momentum) running + momentum batch, with the unbiased variance of `rows` values.
 template <Real A>
 void batch_norm_track(Cpu, View<const double, 1> mean, View<const double, 1> variance, index_t rows,
                       double momentum, View<A, 1> running_mean, View<A, 1> running_var,
@@ -211,14 +211,14 @@ Variable<T> batch_norm(const Variable<T>& input, const Variable<accumulate_t<T>>
 /// @throws ValueError  training with a single value per channel.
 ///
 /// Saves     x, statistics, and one bit an element where there is a ReLU.
-/// Moves     forward 2 reads of x, 1 write (training), 1 and 1 otherwise; backward 2 reads each of x
-///           and dy, 1 write. The ReLU's mask adds 1/8 byte an element to each pass; masking by the
-///           saved output would add a whole element to both of the backward passes.
+/// Moves     in training, forward 2 reads of x and 1 write (otherwise 1 and 1), backward 2 reads of
+///           x, 2 of dy and 1 write. The ReLU's mask adds 1/8 byte an element to each pass;
+///           masking by the saved output would add a whole element to both backward passes.
 /// Accuracy  sums of differences from a chunk's first row, in runs of 64 rows and then in double:
 ///           mean 1e3 with deviation 1 loses nothing (BatchNorm.LargeMeanCostsNoDigits).
 ///           Chunks do not depend on the threads: the same bits on any number.
-/// Source    Ioffe and Szegedy 2015, arXiv:1502.03167; PyTorch's BatchNorm for eps, momentum and the
-///           unbiased running variance; Chan, Golub and LeVeque 1979 for merging chunks.
+/// Source    Ioffe and Szegedy 2015, arXiv:1502.03167; PyTorch's BatchNorm for eps, momentum and
+///           the unbiased running variance; Chan, Golub and LeVeque 1979 for merging chunks.
 template <Real T>
 Variable<T> batch_norm(const Variable<T>& x, const Variable<accumulate_t<T>>& gamma,
                        const Variable<accumulate_t<T>>& beta,

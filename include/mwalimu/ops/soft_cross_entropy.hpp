@@ -109,7 +109,7 @@ struct SwavLoss {
 /// @param tau     temperature, > 0 (SwAV: 0.1).
 /// @return        the loss in nats, and each crop's part of it.
 /// @throws ShapeError  scores or codes do not fit each other, V and assign.
-/// @throws ValueError  V < 2, tau <= 0, or assign is empty or names a crop twice or one outside [0, V).
+/// @throws ValueError  V < 2, tau <= 0, or assign is empty, repeats a crop or leaves [0, V).
 ///
 /// Saves     three numbers a row. The softmax is computed anew in backward: exp costs less than
 ///           writing and reading V B P probabilities.
