@@ -79,6 +79,28 @@ TEST(Variable, SlotOverwritesFirstAndAddsAfterwards) {
   EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{2, 4}));
 }
 
+TEST(Variable, SlotIsLaidOutAsTheValueWhateverArrivedBefore) {
+  // The first gradient to arrive is a range of a larger tensor, as concat hands it on.
+  const auto x = Variable<double>::leaf(vector_of({1, 1}));
+  const auto y = add(x, x);  // not a leaf
+  const auto through_slot = [](const Variable<double>& a) {
+    return Variable<double>(a.value().clone(), {a}, [](Inputs inputs, const Tensor<double>& dout) {
+      auto slot = inputs.slot<double>(0);
+      EXPECT_TRUE(slot.tensor.is_contiguous());
+      for (index_t i = 0; i < dout.count(); ++i) slot.tensor.data()[i] += dout.data()[i];
+    });
+  };
+  // Newest first: the range arrives, then the slot is asked for.
+  const auto slow = through_slot(y);
+  const auto column = Variable<double>(y.value().clone(), {y}, [](Inputs inputs, const Tensor<double>& dout) {
+    auto wide = Tensor<double>::full({2, 3}, 7.0);
+    for (index_t i = 0; i < 2; ++i) wide.data()[3 * i + 1] = dout.data()[i];
+    inputs.add_grad(0, Tensor<double>::borrow(wide.data() + 1, {2}, {3}, wide.storage()));
+  });
+  add(slow, column).backward(vector_of({1, 2}));
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{4, 8}));
+}
+
 TEST(Variable, NoGradRecordsNothing) {
   const auto x = Variable<double>::leaf(vector_of({3}));
   const NoGrad no_grad;

@@ -158,9 +158,14 @@ class Inputs {
   template <Element T>
   GradientSlot<T> slot(std::size_t i) const {
     auto& to = node<T>(i);
-    if (to.arrived && (to.leaf || to.grad.storage().use_count() == 1)) return {to.grad, true};
     if (to.arrived) {
-      to.grad = to.grad.clone();
+      // What arrived may be shared with another input, or be a range of a larger gradient.
+      const bool own = to.leaf || to.grad.storage().use_count() == 1;
+      if (!own || !(to.grad.strides() == to.strides)) {
+        auto copy = Tensor<T>::with_strides(to.shape, to.strides, to.device);
+        copy.copy_from(to.grad);
+        to.grad = std::move(copy);
+      }
       return {to.grad, true};
     }
     to.grad = Tensor<T>::with_strides(to.shape, to.strides, to.device);

@@ -1,0 +1,11 @@
+# Takes the first C++ example out of README.md, so that what the page shows is what is compiled.
+file(READ ${README} page)
+string(FIND "${page}" "```cpp\n" begin)
+if(begin EQUAL -1)
+  message(FATAL_ERROR "README.md holds no C++ example")
+endif()
+math(EXPR begin "${begin} + 7")
+string(SUBSTRING "${page}" ${begin} -1 rest)
+string(FIND "${rest}" "```" end)
+string(SUBSTRING "${rest}" 0 ${end} example)
+file(WRITE ${OUT} "${example}")

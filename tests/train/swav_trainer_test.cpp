@@ -1,0 +1,182 @@
+#include "mwalimu/train/swav_trainer.hpp"
+
+#include <gtest/gtest.h>
+
+#include "mwalimu/train/pretrain.hpp"
+#include "support/temp_dir.hpp"
+
+namespace mwalimu::train {
+namespace {
+
+SwavTrainerOptions small(std::int64_t steps) {
+  SwavTrainerOptions options;
+  options.encoder = {.blocks = {1, 1, 1, 1}, .width = 8};
+  options.head = {.hidden = 16, .embedding = 8, .prototypes = 12};
+  options.batch = 4;
+  options.steps = steps;
+  options.queue_length = 16;
+  options.optimizer = optim::AdamOptions{};
+  options.schedule = optim::OneCycle{.lr = 1e-3};
+  return options;
+}
+
+/// Random crops as a function of the step.
+CropBatch crops(std::int64_t step) {
+  CropBatch batch;
+  batch.groups = {Tensor<float>::empty({8, 24, 24, 3}), Tensor<float>::empty({8, 16, 16, 3})};
+  RandomStream random(5, Purpose::test, static_cast<std::uint64_t>(step));
+  for (auto& group : batch.groups) {
+    for (float& x : group.span()) x = random.normal();
+  }
+  return batch;
+}
+
+SwavTrainer::StepRecord take_step(SwavTrainer& trainer) {
+  const CropBatch batch = crops(trainer.step());
+  return trainer.step([&]() -> const CropBatch& { return batch; });
+}
+
+std::vector<float> parameters(SwavTrainer& trainer) {
+  const auto values = std::as_const(trainer.arena()).values();
+  return {values.begin(), values.end()};
+}
+
+TEST(SwavTrainer, TheQueueJoinsAfterMoreThanItsFraction) {
+  // Of n steps counted from 0 the first with the queue is floor(n / 2) + 1: at exactly half it is
+  // still off. Then the target changes, the network does not.
+  for (const std::int64_t steps : {7, 8}) {
+    SwavTrainer trainer(small(steps));
+    for (std::int64_t s = 0; s < steps; ++s) {
+      const auto record = take_step(trainer);
+      EXPECT_EQ(record.queue_on, s >= steps / 2 + 1) << s << " of " << steps;
+      EXPECT_EQ(record.queue_on, record.codes.loss != record.codes.loss_without_queue);
+    }
+  }
+}
+
+TEST(SwavTrainer, WithoutAQueueNothingSwitches) {
+  auto options = small(6);
+  options.queue_length = 0;
+  SwavTrainer trainer(options);
+  for (int s = 0; s < 6; ++s) {
+    const auto record = take_step(trainer);
+    EXPECT_FALSE(record.queue_on);
+    EXPECT_EQ(record.codes.loss, record.codes.loss_without_queue);
+  }
+}
+
+TEST(SwavTrainer, FrozenPrototypesStandStill) {
+  auto options = small(4);
+  options.freeze_prototypes = 2;
+  SwavTrainer trainer(options);
+  const auto prototypes = [&] { return trainer.network().prototypes.weight.value().to_vector(); };
+  const auto distance = [](const std::vector<float>& a, const std::vector<float>& b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) sum += std::abs(double{a[i]} - b[i]);
+    return sum;
+  };
+  const auto before = prototypes();
+  take_step(trainer);
+  take_step(trainer);
+  EXPECT_LT(distance(before, prototypes()), 1e-4);  // scaled to unit length each step: rounding
+  take_step(trainer);
+  EXPECT_GT(distance(before, prototypes()), 1e-3);
+}
+
+TEST(SwavTrainer, PrototypesKeepUnitLength) {
+  SwavTrainer trainer(small(3));
+  for (int s = 0; s < 3; ++s) take_step(trainer);
+  const auto& rows = trainer.network().prototypes.weight.value();
+  for (index_t k = 0; k < rows.dim(0); ++k) {
+    double squares = 0;
+    for (const float x : rows.slice(0, k, k + 1).to_vector()) squares += double{x} * x;
+    EXPECT_NEAR(squares, 1.0, 1e-6);
+  }
+}
+
+TEST(SwavTrainer, ARestoredRunGoesOnBitForBit) {
+  test::TempDir folder;
+  const CheckpointIdentity identity{"test", "small"};
+  SwavTrainer unbroken(small(8));
+  for (int s = 0; s < 5; ++s) take_step(unbroken);
+  CheckpointWriter writer(identity);
+  unbroken.save(writer);
+  writer.save(folder.path() / "checkpoint.safetensors");
+  for (int s = 5; s < 8; ++s) take_step(unbroken);
+
+  auto options = small(8);
+  SwavTrainer restored(options);
+  restored.restore(CheckpointReader(folder.path() / "checkpoint.safetensors", identity));
+  EXPECT_EQ(restored.step(), 5);
+  for (int s = 5; s < 8; ++s) take_step(restored);
+  EXPECT_EQ(parameters(unbroken), parameters(restored));
+  EXPECT_EQ(unbroken.queue().rows().to_vector(), restored.queue().rows().to_vector());
+}
+
+TEST(SwavTrainer, AccumulatedBatchesAverageTheirGradients) {
+  // Two times the same batch gives the gradient of one; batch statistics do not couple them.
+  auto once = small(2), twice = small(2);
+  once.queue_length = twice.queue_length = 0;
+  twice.accumulate = 2;
+  SwavTrainer a(once), b(twice);
+  const CropBatch batch = crops(0);
+  const auto same = [&]() -> const CropBatch& { return batch; };
+  const auto first = a.step(same), second = b.step(same);
+  EXPECT_NEAR(first.gradient_norm, second.gradient_norm, 1e-5 * first.gradient_norm);
+  EXPECT_NEAR(first.codes.loss, second.codes.loss, 1e-6);
+}
+
+TEST(SwavTrainer, ErrorsNameTheOption) {
+  auto options = small(4);
+  options.queue_length = 6;
+  EXPECT_THROW(SwavTrainer{options}, ValueError);
+  options = small(4);
+  options.loss.epsilon = 0;
+  EXPECT_THROW(SwavTrainer{options}, ValueError);
+  options = small(4);
+  options.accumulate = 0;
+  EXPECT_THROW(SwavTrainer{options}, ValueError);
+}
+
+TEST(EmbeddingQueue, OverwritesTheOldestRows) {
+  EmbeddingQueue queue(4, 2, 2, 0);
+  for (index_t i = 0; i < 4; ++i) {
+    const auto row = queue.rows().slice(0, i, i + 1).to_vector();
+    EXPECT_NEAR(row[0] * row[0] + row[1] * row[1], 1.0f, 1e-6f);
+  }
+  for (const float value : {1.0f, 2.0f, 3.0f}) queue.push(Tensor<float>::full({2, 2}, value));
+  EXPECT_EQ(queue.rows().to_vector(), (std::vector<float>{3, 3, 3, 3, 2, 2, 2, 2}));
+  EXPECT_EQ(queue.cursor(), 2);
+  EXPECT_THROW(queue.set_cursor(4), ValueError);
+}
+
+TEST(CollapseAlarm, SpeaksOnceAfterAHundredUniformSteps) {
+  detail::CollapseAlarm alarm(24);
+  int spoken = 0;
+  for (int s = 0; s < 50; ++s) spoken += alarm.observe(3.178);
+  spoken += alarm.observe(2.9);
+  for (int s = 0; s < 99; ++s) spoken += alarm.observe(3.178);
+  EXPECT_EQ(spoken, 0);
+  for (int s = 0; s < 99; ++s) spoken += alarm.observe(3.178);
+  EXPECT_EQ(spoken, 1);
+}
+
+TEST(Settings, TheFirstDifferenceIsNamed) {
+  Settings before, now;
+  before.add("lr", 0.001);
+  before.add("batch", 32);
+  now.add("lr", 0.001);
+  now.add("batch", 64);
+  EXPECT_NO_THROW(before.require_same_as(before.text()));
+  try {
+    now.require_same_as(before.text());
+    FAIL() << "want a ValueError";
+  } catch (const ValueError& error) {
+    EXPECT_NE(std::string(error.what()).find("batch = 64, but the one it continues had batch = 32"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace mwalimu::train
