@@ -52,6 +52,10 @@ int main(int argc, char** argv) {
                        "0: large typical spots; 1: few, small and atypical ones among dirt")
             ->check(CLI::Range(0.0, 1.0))
             ->type_name("X");
+        app.add_option("--closeup", options.set.rice.closeup,
+                       "0: blades in a field; 1: one blade fills most of the picture")
+            ->check(CLI::Range(0.0, 1.0))
+            ->type_name("X");
         app.add_option("--quality", options.set.quality, "of the JPEG files")
             ->check(CLI::Range(1, 100))
             ->type_name("N");

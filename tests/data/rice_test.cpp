@@ -220,6 +220,32 @@ TEST(Rice, BothDiseasesCoverAsMuchAndDifficultyMakesItLess) {
   EXPECT_GT(lesion_area(kBrown, 0), 1.2 * lesion_area(kBrown, 1));
 }
 
+// Mean share of the picture that the leaves fill, and the lesions on sick ones.
+std::pair<double, double> leaf_and_lesion_share(double closeup) {
+  double leaf = 0, lesion = 0;
+  constexpr int n = 90, size = 48;
+  for (index_t i = 0; i < n; ++i) {
+    const RicePair pair = make_rice(6, i, {.size = size, .difficulty = 0.5, .closeup = closeup});
+    const int lesions = tissue_mean(pair, pair.rgb, 2, 0).second;
+    const int leaves = tissue_mean(pair, pair.rgb, 1, 0).second + lesions;
+    EXPECT_EQ(lesions > 0, pair.label != kHealthy) << "plant " << i;
+    leaf += leaves / (1.0 * n * size * size);
+    lesion += lesions / (n * 2.0 / 3 * size * size);
+  }
+  return {leaf, lesion};
+}
+
+TEST(Rice, ACloseupShowsMoreOfLeafAndLesions) {
+  const auto [field_leaf, field_lesion] = leaf_and_lesion_share(0);
+  const auto [middle_leaf, middle_lesion] = leaf_and_lesion_share(0.5);
+  const auto [near_leaf, near_lesion] = leaf_and_lesion_share(1);
+  EXPECT_GT(middle_leaf, field_leaf + 0.03);
+  EXPECT_GT(near_leaf, middle_leaf + 0.03);
+  EXPECT_GT(near_leaf, 0.75);
+  EXPECT_GT(middle_lesion, 1.5 * field_lesion);
+  EXPECT_GT(near_lesion, 3 * field_lesion);
+}
+
 TEST(Rice, SpotsHaveTheShapesOfTheirDiseases) {
   RandomStream random(0, Purpose::test);
   for (int i = 0; i < 200; ++i) {
@@ -276,6 +302,8 @@ TEST(Rice, SizesOutOfRangeAreRefused) {
   EXPECT_THROW(make_rice(0, 0, {.size = 4096}), ValueError);
   EXPECT_THROW(make_rice(0, 0, {.size = 32, .difficulty = 1.1}), ValueError);
   EXPECT_THROW(make_rice(0, 0, {.size = 32, .difficulty = std::nan("")}), ValueError);
+  EXPECT_THROW(make_rice(0, 0, {.size = 32, .closeup = -0.1}), ValueError);
+  EXPECT_THROW(make_rice(0, 0, {.size = 32, .closeup = std::nan("")}), ValueError);
   EXPECT_THROW(make_rice(0, -1, kSmall), ValueError);
 }
 

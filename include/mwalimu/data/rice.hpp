@@ -29,6 +29,9 @@ struct RiceOptions {
   int size = 128;  ///< height and width in pixels
   /// 0: large, typical spots on even leaves; 1: few, small, atypical ones among dirt and wounds.
   double difficulty = 0.5;
+  /// How near the camera is. 0: a view of the field, blades over soil and water; 1: one blade fills
+  /// most of the picture, and so do its spots: what a small network can learn at 64 pixels.
+  double closeup = 0;
 };
 
 /// One plant by both sensors.
@@ -96,6 +99,11 @@ inline Spot brown_spot(RandomStream& random, float d, float scale) {
   return spot;
 }
 
+/// How large spots are on a blade that the camera sees `zoom` times as wide as in the field.
+inline float spot_scale(const Blade& blade, float zoom) {
+  return zoom * std::clamp(blade.half_width / (zoom * 0.14f), 0.75f, 1.35f);
+}
+
 /// A position on the blade that the picture shows. @return false: none was found.
 inline bool place_spot(Spot& spot, const Blade& blade, RandomStream& random) {
   for (int attempt = 0; attempt < 40; ++attempt) {
@@ -114,11 +122,11 @@ inline bool place_spot(Spot& spot, const Blade& blade, RandomStream& random) {
 /// Draws lesions until they cover the wanted share of the blade. Both diseases draw that share from
 /// the same distribution, so that the amount of brown does not tell one from the other.
 inline void infect(LeafLook& look, const Blade& blade, int label, float d, float severity,
-                   RandomStream& random) {
+                   float zoom, RandomStream& random) {
   const float lesions = severity * std::exp(random.uniform(std::log(mix(0.05f, 0.012f, d)),
                                                            std::log(mix(0.16f, 0.10f, d))));
   const float wanted = lesions * 2 * blade.half_width;  // of about one image side of blade
-  const float scale = std::clamp(blade.half_width / 0.14f, 0.75f, 1.35f);
+  const float scale = spot_scale(blade, zoom);
   const int least = label == kBlast ? 1 : 3, most = label == kBlast ? 14 : 60;
   float area = 0;
   for (int n = 0; n < most && (n < least || area < wanted); ++n) {
@@ -135,9 +143,10 @@ inline void infect(LeafLook& look, const Blade& blade, int label, float d, float
 }
 
 /// What any leaf may bear, sick or not: mud, wounds, drops, dry tips, pale margins, dust.
-inline void weather(LeafLook& look, const Blade& blade, float d, RandomStream& random) {
+inline void weather(LeafLook& look, const Blade& blade, float d, float zoom,
+                    RandomStream& random) {
   const float often = mix(0.12f, 0.5f, d);
-  const float scale = std::clamp(blade.half_width / 0.14f, 0.75f, 1.35f);
+  const float scale = spot_scale(blade, zoom);
   Spot spot;
   if (random.chance(often)) {  // mud splashes: ragged, soil-coloured, lying on the surface
     const Bands mud = mix(albedo::kWetSoil, albedo::kRedSoil, random.uniform());
@@ -217,7 +226,7 @@ inline LeafLook random_look(RandomStream& random, float variety) {
 /// Plant `index` of the set `seed`: the same picture on every call and any number of threads.
 /// The lengths of the scene are relative to the picture: another size shows the same leaves.
 ///
-/// @throws ValueError  size not in 16..2048, or difficulty not in [0, 1].
+/// @throws ValueError  size not in 16..2048, or difficulty or closeup not in [0, 1].
 /// Accuracy  none is claimed: colours are of the order of field spectra, shapes follow the
 ///           descriptions of the diseases by the IRRI Rice Knowledge Bank.
 inline RicePair make_rice(std::uint64_t seed, index_t index, const RiceOptions& options = {}) {
@@ -226,9 +235,13 @@ inline RicePair make_rice(std::uint64_t seed, index_t index, const RiceOptions& 
                       "make_rice: want a size in 16..2048, got ", options.size);
   require<ValueError>(options.difficulty >= 0 && options.difficulty <= 1,
                       "make_rice: want a difficulty in [0, 1], got ", options.difficulty);
+  require<ValueError>(options.closeup >= 0 && options.closeup <= 1,
+                      "make_rice: want a closeup in [0, 1], got ", options.closeup);
   require<ValueError>(index >= 0, "make_rice: want index >= 0, got ", index);
   const auto d = static_cast<float>(options.difficulty);
   const float variety = mix(0.5f, 1.15f, d);
+  const auto near = static_cast<float>(options.closeup);
+  const float zoom = 1 + 1.7f * near;  // lengths on the blades, against those in the field
   RicePair pair;
   pair.label = rice_label(seed, index);
   RandomStream random(seed, Purpose::synthesis, 0, static_cast<std::uint64_t>(index));
@@ -244,20 +257,24 @@ inline RicePair make_rice(std::uint64_t seed, index_t index, const RiceOptions& 
   const float heading = random.uniform(0, 6.2831853f);
   for (int k = leaves - 1; k >= 0; --k) {
     const bool main = k == 0;
-    const float width = main ? random.uniform(0.11f, 0.20f) : random.uniform(0.06f, 0.14f);
+    const float width =
+        zoom * (main ? random.uniform(0.11f, 0.20f) : random.uniform(0.06f, 0.14f));
     const float angle = heading + (main ? 0.0f : random.uniform(-1.2f, 1.2f));
     const float offset = main ? 0.10f * random.normal() : random.uniform(-0.45f, 0.45f);
     Blade blade = random_blade(random, 0.5f - offset * std::sin(angle),
                                0.5f + offset * std::cos(angle), angle, width);
+    blade.bend /= zoom;
+    blade.sway /= zoom * zoom;
     LeafLook look = random_look(random, variety);
-    if (random.chance(main ? 0.25f : 0.4f)) blade.tip = random.uniform(0.25f, 0.6f);
+    look.zoom = zoom;
+    if (random.chance(main ? 0.25f : 0.4f)) blade.tip = zoom * random.uniform(0.25f, 0.6f);
     if (random.chance(mix(0.1f, 0.4f, d))) {
       look.scorch = (blade.tip < 2 ? blade.tip : 0.55f) - random.uniform(0.02f, 0.22f);
     }
     if (!main) blade.softness = random.chance(0.5f) ? 0 : random.uniform(0.004f, 0.02f);
-    weather(look, blade, d, random);
+    weather(look, blade, d, zoom, random);
     if (pair.label != kHealthy && (main || random.chance(0.6f))) {
-      infect(look, blade, pair.label, d, main ? 1.0f : 0.7f, random);
+      infect(look, blade, pair.label, d, (1 + 0.6f * near) * (main ? 1.0f : 0.7f), zoom, random);
     }
     cast_shadow(scene, blade, light, random.uniform(0.03f, 0.12f));
     paint_leaf(scene, blade, look, light, random);

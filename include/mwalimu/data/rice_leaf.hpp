@@ -46,6 +46,7 @@ struct LeafLook {
   float dust = 0;
   float scorch = 9;       ///< from this u on the blade has dried up, as tips do
   float edge_yellow = 0;  ///< yellow margins
+  float zoom = 1;         ///< of the patterns on it
   std::vector<Spot> spots;
   std::vector<Drop> drops;
 };
@@ -99,8 +100,10 @@ inline void paint_leaf(Canvas& canvas, const Blade& blade, const LeafLook& look,
                        RandomStream& random) {
   using detail::Covered;
   const float blur = 0.6f / canvas.scale;
-  const Texture patches(blobs(), 60, random), streaks(fractal(), 90, random),
-      grain(fractal(), 400, random), ragged(fractal(), 330, random), dust(fractal(), 220, random);
+  const float near = 1 / look.zoom;
+  const Texture patches(blobs(), 60 * near, random), streaks(fractal(), 90 * near, random),
+      grain(fractal(), 400 * near, random), ragged(fractal(), 330 * near, random),
+      dust(fractal(), 220 * near, random);
 
   // 1. Which samples are covered, and the healthy surface there. Veins closer than two samples
   // would alias: they fade out instead.
