@@ -29,6 +29,7 @@ void run(const CLI::App& app, Options& o) {
   const auto rows = train::split_labels(data, o.finetuning.labels_per_class, o.finetuning.valid,
                                       o.common.seed);
 
+  train::check(options.finetune.classifier, static_cast<index_t>(rows.train.size()));
   const programs::OutputFolder out(o.common, {"round1", "round2", "round3", "round4"});
   programs::write_config_toml(app, out / "config.toml");
   for (const auto& round : train::distil(saved.model, data, rows, options, out.path())) {

@@ -39,6 +39,7 @@ void run(const CLI::App& app, Options& o) {
                                       o.common.seed);
   std::cout << "training on " << rows.train.size() << " images, validating on "
             << rows.valid.size() << std::endl;
+  train::check(options.classifier, static_cast<index_t>(rows.train.size()));
   models::Classifier model(std::move(encoder), static_cast<index_t>(data.dataset.classes.size()),
                            options.dropout);
   model.head.initialize(o.common.seed);

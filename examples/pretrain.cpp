@@ -4,6 +4,7 @@
 // paper's words, is train/swav_trainer.hpp, and the loss train/swav_loss.hpp.
 #include "mwalimu/train/pretrain.hpp"
 
+#include "common/crops.hpp"
 #include "common/program.hpp"
 #include "common/training.hpp"
 
@@ -14,9 +15,9 @@ using namespace mwalimu;
 struct Options {
   programs::CommonOptions common;
   programs::TrainingOptions training;
+  programs::CropOptions crops;
   train::PretrainOptions pretrain;
-  std::string crops = "2x128,6x96", pairs = "auto", strength = "study", images = "train";
-  std::string encoder;
+  std::string images = "train", encoder;
   int size = 0;
 };
 
@@ -28,14 +29,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--arch", o.pretrain.arch, "xresnet18, xresnet34 or xresnet50");
   app.add_option("--width", o.pretrain.width, "channels of the encoder's first stage");
   app.add_option("--size", o.size, "side of the stored images, pixels; 0: that of the largest crop");
-  app.add_option("--crops", o.crops, "crops a sample, COUNTxSIZE,...: the first group is large");
-  app.add_option("--augment", o.strength,
-                 "study; strong: more jitter and rotation, where colour is a shortcut; facebook")
-      ->check(CLI::IsMember({"study", "strong", "facebook"}));
-  app.add_option("--pairs", o.pairs,
-                 "on: crops come from both sensors of a plant; off: from one image; auto: on where "
-                 "there are pairs")
-      ->check(CLI::IsMember({"on", "off", "auto"}));
+  programs::add_crop_options(app, o.crops);
   app.add_option("--images", o.images, "which part to learn from, without labels: train or all")
       ->check(CLI::IsMember({"train", "all"}));
   app.add_option("--prototypes", head.prototypes, "K");
@@ -55,16 +49,10 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--encoder", o.encoder, "encoder.safetensors to start from")->type_name("FILE");
 }
 
-data::MultiCropOptions crops(const Options& o) {
-  if (o.strength == "facebook") return data::MultiCropOptions::facebook(o.crops);
-  if (o.strength == "strong") return data::MultiCropOptions::strong(o.crops);
-  return data::MultiCropOptions::study(o.crops);
-}
-
 void run(const CLI::App& app, Options& o) {
   programs::start(o.common);
   auto& pretrain = o.pretrain;
-  pretrain.crops = crops(o);
+  pretrain.crops = programs::make_crop_options(o.crops);
   pretrain.epochs = o.training.epochs;
   pretrain.workers = o.training.workers;
   pretrain.encoder = o.encoder;
@@ -81,12 +69,11 @@ void run(const CLI::App& app, Options& o) {
   const auto data = programs::load_data(o.common, o.size);
   data::Dataset images = data.dataset;
   if (o.images == "train") images = data::subset(data.dataset, data.train());
-  const bool has_pairs = std::any_of(images.samples.begin(), images.samples.end(),
-                                     [](const data::Sample& s) { return s.pair >= 0; });
-  pretrain.crops.pairs = o.pairs == "on" || (o.pairs == "auto" && has_pairs);
+  pretrain.crops.pairs = programs::wants_pairs(o.crops, images);
   const auto samples = train::view_pairs(images, pretrain.crops.pairs);
   std::cout << samples.size() << (pretrain.crops.pairs ? " pairs" : " single images") << std::endl;
 
+  train::check(pretrain, static_cast<index_t>(samples.size()));
   const programs::OutputFolder out(o.common, {"log.csv", "checkpoint.safetensors",
                                               "encoder.safetensors", "swav.safetensors"});
   programs::write_config_toml(app, out / "config.toml");

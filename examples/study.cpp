@@ -1,6 +1,7 @@
 // study: the whole of it, from images to a report.
 #include "mwalimu/train/study.hpp"
 
+#include "common/crops.hpp"
 #include "common/program.hpp"
 #include "common/training.hpp"
 #include "mwalimu/data/rice_files.hpp"
@@ -12,16 +13,19 @@ using namespace mwalimu;
 
 struct Options {
   programs::CommonOptions common;
-  std::string preset = "demo", crops = "2x48,4x32", pairs = "auto", augment = "strong", mode = "full";
+  programs::CropOptions crops{.crops = "2x48,4x32", .large_scale = "0.5-1",
+                              .small_scale = "0.25-0.6", .gray = 1, .rotate_degrees = 180};
+  std::string preset = "demo", mode = "full";
   std::string arch = "xresnet18";
   index_t width = 16;
   int size = 64, seeds = 2, workers = 1;
   int epochs = 40, finetune_epochs = 50;
-  index_t batch = 32, finetune_batch = 16, labels_per_class = 15;
-  double lr = 2e-3, finetune_lr = 1e-3, valid = 0.33, threshold = 0.9, difficulty = 0.5;
+  index_t batch = 32, finetune_batch = 16, labels_per_class = 20;
+  double lr = 2e-3, finetune_lr = 1e-3, valid = 0.33, threshold = 0.8, difficulty = 0.3,
+         closeup = 1;
   index_t prototypes = 24, hidden = 256, embedding = 64, queue_length = 0;
-  double epsilon = 0.02, queue_start = 0.5;
-  std::int64_t freeze_prototypes = -1;
+  double epsilon = 0.03, queue_start = 0.5;
+  std::int64_t freeze_prototypes = 0;
   std::string optimizer = "adamw", finetune_optimizer = "adamw";
   int rounds = 2;
   index_t rice_pairs = 600, rice_test_pairs = 150;
@@ -40,11 +44,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--arch", o.arch, "xresnet18, xresnet34 or xresnet50");
   app.add_option("--width", o.width, "channels of the encoder's first stage");
   app.add_option("--size", o.size, "side of the images, pixels");
-  app.add_option("--pairs", o.pairs, "on, off or auto: crops from both sensors of a plant")
-      ->check(CLI::IsMember({"on", "off", "auto"}));
-  app.add_option("--crops", o.crops, "crops a sample, COUNTxSIZE,...");
-  app.add_option("--augment", o.augment, "study, strong or facebook")
-      ->check(CLI::IsMember({"study", "strong", "facebook"}));
+  programs::add_crop_options(app, o.crops);
   app.add_option("--epochs", o.epochs, "of pretraining");
   app.add_option("--batch", o.batch, "of pretraining");
   app.add_option("--lr", o.lr, "of pretraining");
@@ -70,13 +70,8 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--rice-pairs", o.rice_pairs, "synthetic plants to train on");
   app.add_option("--rice-test-pairs", o.rice_test_pairs, "synthetic plants to test on");
   app.add_option("--difficulty", o.difficulty, "of the synthetic plants, 0 to 1");
+  app.add_option("--closeup", o.closeup, "how near their pictures are, 0 to 1");
   app.add_option("--workers", o.workers, "threads that prepare batches ahead");
-}
-
-data::MultiCropOptions crops(const Options& o) {
-  if (o.augment == "facebook") return data::MultiCropOptions::facebook(o.crops);
-  if (o.augment == "study") return data::MultiCropOptions::study(o.crops);
-  return data::MultiCropOptions::strong(o.crops);
 }
 
 train::StudyOptions study_options(const Options& o) {
@@ -84,7 +79,7 @@ train::StudyOptions study_options(const Options& o) {
   auto& trainer = study.pretrain.trainer;
   study.pretrain.arch = o.arch;
   study.pretrain.width = o.width;
-  study.pretrain.crops = crops(o);
+  study.pretrain.crops = programs::make_crop_options(o.crops);
   study.pretrain.epochs = o.epochs;
   study.pretrain.workers = o.workers;
   study.pretrain.checkpoint_epochs = std::max(1, o.epochs / 4);
@@ -115,17 +110,31 @@ train::StudyOptions study_options(const Options& o) {
 
 void make_rice(const Options& o, const std::filesystem::path& folder) {
   data::RiceSetOptions rice{.train_pairs = o.rice_pairs, .test_pairs = o.rice_test_pairs};
-  rice.rice = {.size = o.size, .difficulty = o.difficulty};
+  rice.rice = {.size = o.size, .difficulty = o.difficulty, .closeup = o.closeup};
   rice.seed = o.common.seed;
   train::Progress progress("make_rice", o.rice_pairs + o.rice_test_pairs, {.unit = "pairs"});
   data::write_rice_set(folder, rice, [&](index_t done, index_t) { progress.update(done); });
   progress.finish();
 }
 
+/// Reads --data, and decides by it whether crops come from pairs.
+train::StudyData load(const Options& o, train::StudyOptions& study) {
+  auto data = programs::load_data(o.common, o.size);
+  require<ValueError>(data.test_count() > 0, o.common.data,
+                      ": the data set has no test part; want Test.csv or test/");
+  study.pretrain.crops.pairs = programs::wants_pairs(o.crops, data.dataset);
+  train::check(study.pretrain, static_cast<index_t>(
+      train::view_pairs(data::subset(data.dataset, data.train()), study.pretrain.crops.pairs).size()));
+  return data;
+}
+
 void run(const CLI::App& app, Options& o) {
   programs::start(o.common);
   auto study = study_options(o);
   data::check_crop_sizes(study.pretrain.crops, o.size, o.size);
+  const bool synthetic = o.common.data.empty();
+  train::StudyData data;
+  if (!synthetic) data = load(o, study);
   const programs::OutputFolder out(o.common, {"data", "map", "report.html"});
   for (const auto seed : study.seeds) {
     const auto folder = out / ("seed" + std::to_string(seed));
@@ -135,17 +144,11 @@ void run(const CLI::App& app, Options& o) {
     std::filesystem::remove_all(folder);
   }
   programs::write_config_toml(app, out / "config.toml");
-  if (o.common.data.empty()) {
+  if (synthetic) {
     o.common.data = (out / "data").string();
     make_rice(o, o.common.data);
+    data = load(o, study);
   }
-  const auto data = programs::load_data(o.common, o.size);
-  const bool has_pairs = std::any_of(data.dataset.samples.begin(), data.dataset.samples.end(),
-                                     [](const data::Sample& s) { return s.pair >= 0; });
-  study.pretrain.crops.pairs = o.pairs == "on" || (o.pairs == "auto" && has_pairs);
-  require<ValueError>(data.test_count() > 0,
-                      "study: the data set has no test part; want Test.csv or test/");
-
   const auto result = train::run_study(data, study, out.path());
   train::write_study_report(out / "report.html", result, data, study,
                             io::read_file(out / "config.toml"));

@@ -124,7 +124,9 @@ int run_program(int argc, char** argv, const ProgramText& text, Declare&& declar
   const std::string name = std::filesystem::path(argc > 0 ? argv[0] : "mwalimu").filename();
   try {
     CLI::App app(text.description, name);
+    // The last of a repeated option counts, so that scripts can append to a command.
     app.option_defaults()->always_capture_default();
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     app.set_version_flag("--version", name + " " MWALIMU_VERSION);
     declare(app);
     app.set_config("--config", "", "options from a TOML file; the command line wins")

@@ -29,8 +29,7 @@ class BadInput : public testing::Test {
   fs::path victim() const { return data() / "train" / "blast" / "leaf3.jpg"; }
 
   static void image(const fs::path& path, int height, int width, int shade) {
-    data::Image picture{height, width, {}};
-    picture.pixels.assign(static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * 3, 0);
+    data::Image picture(height, width);
     for (std::size_t i = 0; i < picture.pixels.size(); ++i) {
       picture.pixels[i] = static_cast<std::uint8_t>((i * 7 + static_cast<std::size_t>(shade) * 31) % 251);
     }
@@ -119,6 +118,7 @@ TEST_F(BadInput, PairWithoutItsOtherSide) {
 }
 
 TEST_F(BadInput, EmptyTable) {
+  fs::create_directories(data() / "images");
   text(data() / "Train.csv", "");
   expect_refusal(pretrain(), {"Train.csv", "empty"});
 }

@@ -128,32 +128,41 @@ inline std::optional<eval::Evaluation> evaluate(const Predictions& predictions,
   return eval::evaluate(rows, labels, sensors, dataset.classes);
 }
 
+/// @param images  the training images.
+/// @throws ValueError  an option is out of range, or the batch is larger than the data; the text
+///                     names the option as users type it.
+inline void check(const ClassifierOptions& options, index_t images) {
+  require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
+  const index_t batches = data::BatchSampler(images, options.batch, 0).steps_per_epoch();
+  require<ValueError>(options.accumulate >= 1 && options.accumulate <= batches,
+                      "--accumulate: want 1 to ", batches, " (the batches of an epoch), got ",
+                      options.accumulate);
+  require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing < 1,
+                      "--label-smoothing: want at least 0 and less than 1, got ",
+                      options.label_smoothing);
+  require<ValueError>(options.encoder_lr_ratio > 0 && options.encoder_lr_ratio <= 1,
+                      "--encoder-lr-ratio: want more than 0 and at most 1, got ",
+                      options.encoder_lr_ratio);
+  require<ValueError>(options.clip_norm >= 0, "--clip-norm: want 0 or more, got ",
+                      options.clip_norm);
+  require<ValueError>(options.patience >= 1, "--patience: want at least 1, got ", options.patience);
+  data::validate(options.augment);
+  optim::check(options.schedule);
+}
+
 /// Trains a classifier and keeps its best epoch.
 class ClassifierTrainer {
  public:
   /// @param model  trained in place; must outlive the trainer.
   /// @throws ValueError  an option is out of range, or the batch is larger than the data.
   ClassifierTrainer(models::Classifier& model, ClassifierData data, const ClassifierOptions& options)
-      : options_(options),
+      : options_((check(options, static_cast<index_t>(data.train.size())), options)),
         data_(std::move(data)),
         model_(with_mode(model, options)),
         arena_(model, [&](const std::string& path) { return group_of(path, options.mode); }),
         optimizer_(options.optimizer, arena_.segments(), arena_.size()),
         sampler_(static_cast<index_t>(data_.train.size()), options.batch, options.seed),
         stopping_(options.patience) {
-    require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
-    require<ValueError>(options.accumulate >= 1 &&
-                            options.accumulate <= sampler_.steps_per_epoch(),
-                        "--accumulate: want 1 to ", sampler_.steps_per_epoch(),
-                        " (the batches of an epoch), got ", options.accumulate);
-    require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing < 1,
-                        "--label-smoothing: want at least 0 and less than 1, got ",
-                        options.label_smoothing);
-    require<ValueError>(options.encoder_lr_ratio > 0 && options.encoder_lr_ratio <= 1,
-                        "--encoder-lr-ratio: want more than 0 and at most 1, got ",
-                        options.encoder_lr_ratio);
-    data::validate(options.augment);
-    optim::check(options.schedule);
     if (options.mode == FinetuneMode::discriminative) {
       group_scale_ = optim::geometric_learning_rates(options.encoder_lr_ratio, 1.0, kGroups);
     }

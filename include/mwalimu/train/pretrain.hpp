@@ -53,16 +53,56 @@ inline std::vector<ViewPair> view_pairs(const data::Dataset& dataset, bool pairs
   return samples;
 }
 
+inline models::XResNetOptions encoder_options(const PretrainOptions& options) {
+  auto encoder = models::xresnet_options(options.arch);
+  encoder.width = options.width;
+  return encoder;
+}
+
+/// What pretrain() checks before it writes anything.
+/// @param samples  pairs, or single images.
+/// @throws ValueError  an option is out of range, or the batch is larger than the data; the text
+///                     names the option as users type it.
+inline void check(const PretrainOptions& options, index_t samples) {
+  require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
+  require<ValueError>(options.checkpoint_epochs >= 1, "--checkpoint-epochs: want at least 1, got ",
+                      options.checkpoint_epochs);
+  data::validate(options.crops);
+  check(options.trainer);
+  const index_t batches =
+      data::BatchSampler(samples, options.trainer.batch, 0).steps_per_epoch();
+  require<ValueError>(options.trainer.accumulate <= batches, "--accumulate: want 1 to ", batches,
+                      " (the batches of an epoch), got ", options.trainer.accumulate);
+  const models::XResNet buildable(encoder_options(options));
+}
+
 namespace detail {
 
 inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   Settings s;
   s.add("arch", o.arch);
   s.add("width", o.width);
-  for (const auto& g : o.crops.groups) s.add("crops", std::to_string(g.count) + "x" + std::to_string(g.size));
+  const auto range = [&](const char* name, data::Range r) {
+    s.add(name + std::string(" low"), r.low);
+    s.add(name + std::string(" high"), r.high);
+  };
+  for (const auto& g : o.crops.groups) {
+    s.add("crops", std::to_string(g.count) + "x" + std::to_string(g.size));
+    range("scale", g.scale);
+  }
+  range("aspect", o.crops.aspect);
   s.add("pairs", o.crops.pairs);
+  s.add("flip", o.crops.flip);
   s.add("jitter", o.crops.jitter);
+  s.add("brightness", o.crops.jitter_range.brightness);
+  s.add("contrast", o.crops.jitter_range.contrast);
+  s.add("saturation", o.crops.jitter_range.saturation);
+  s.add("hue", o.crops.jitter_range.hue);
+  s.add("gray", o.crops.gray);
+  s.add("blur", o.crops.blur);
+  range("blur sigma", o.crops.blur_sigma);
   s.add("rotate", o.crops.rotate);
+  s.add("degrees", o.crops.rotate_degrees);
   s.add("samples", samples);
   s.add("epochs", o.epochs);
   s.add("batch", o.trainer.batch);
@@ -115,20 +155,13 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                                const std::vector<ViewPair>& samples,
                                const std::filesystem::path& out, bool resume,
                                std::ostream& console = std::cout) {
-  require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
-  require<ValueError>(options.checkpoint_epochs >= 1, "--checkpoint-epochs: want at least 1, got ",
-                      options.checkpoint_epochs);
-  data::validate(options.crops);
+  check(options, static_cast<index_t>(samples.size()));
   const index_t B = options.trainer.batch;
   const data::BatchSampler sampler(static_cast<index_t>(samples.size()), B, options.trainer.seed);
   const std::int64_t accumulate = options.trainer.accumulate;
-  require<ValueError>(accumulate >= 1 && accumulate <= sampler.steps_per_epoch(),
-                      "--accumulate: want 1 to ", sampler.steps_per_epoch(),
-                      " (the batches of an epoch), got ", accumulate);
   const std::int64_t epoch_steps = sampler.steps_per_epoch() / accumulate;
   options.trainer.steps = epoch_steps * options.epochs;
-  options.trainer.encoder = models::xresnet_options(options.arch);
-  options.trainer.encoder.width = options.width;
+  options.trainer.encoder = encoder_options(options);
   const std::int64_t steps = options.trainer.steps;
 
   SwavTrainer trainer(options.trainer);

@@ -69,29 +69,41 @@ struct SwavTrainerOptions {
   std::uint64_t seed = 0;
 };
 
+/// @throws ValueError  an option is out of range; the text names it as users type it.
+inline void check(const SwavTrainerOptions& options) {
+  require<ValueError>(options.batch >= 1, "--batch: want at least 1, got ", options.batch);
+  require<ValueError>(options.head.prototypes >= 1 && options.head.hidden >= 1 &&
+                          options.head.embedding >= 1,
+                      "--prototypes, --hidden, --embedding: want at least 1, got ",
+                      options.head.prototypes, ", ", options.head.hidden, " and ",
+                      options.head.embedding);
+  require<ValueError>(options.queue_length >= 0 && options.queue_length % options.batch == 0,
+                      "--queue-length: want a multiple of the batch ", options.batch, ", got ",
+                      options.queue_length);
+  require<ValueError>(options.queue_start >= 0 && options.queue_start <= 1,
+                      "--queue-start: want a fraction from 0 to 1, got ", options.queue_start);
+  require<ValueError>(options.accumulate >= 1, "--accumulate: want at least 1, got ",
+                      options.accumulate);
+  require<ValueError>(options.loss.epsilon > 0, "--epsilon: want more than 0, got ",
+                      options.loss.epsilon);
+  require<ValueError>(options.loss.temperature > 0, "--temperature: want more than 0, got ",
+                      options.loss.temperature);
+  require<ValueError>(options.loss.sinkhorn_iterations >= 1,
+                      "--sinkhorn-iterations: want at least 1, got ",
+                      options.loss.sinkhorn_iterations);
+  optim::check(options.schedule);
+}
+
 /// The network, its optimiser and its queue.
 class SwavTrainer {
  public:
   /// @throws ValueError  an option is out of range.
   explicit SwavTrainer(const SwavTrainerOptions& options)
-      : options_(options),
+      : options_((check(options), options)),
         network_(initialized(options)),
         arena_(network_),
         optimizer_(options.optimizer, arena_.segments(), arena_.size()),
-        queue_(options.queue_length, options.head.embedding, options.batch, options.seed) {
-    require<ValueError>(options.queue_start >= 0 && options.queue_start <= 1,
-                        "--queue-start: want a fraction from 0 to 1, got ", options.queue_start);
-    require<ValueError>(options.accumulate >= 1, "--accumulate: want at least 1, got ",
-                        options.accumulate);
-    require<ValueError>(options.loss.epsilon > 0, "--epsilon: want more than 0, got ",
-                        options.loss.epsilon);
-    require<ValueError>(options.loss.temperature > 0, "--temperature: want more than 0, got ",
-                        options.loss.temperature);
-    require<ValueError>(options.loss.sinkhorn_iterations >= 1,
-                        "--sinkhorn-iterations: want at least 1, got ",
-                        options.loss.sinkhorn_iterations);
-    optim::check(options.schedule);
-  }
+        queue_(options.queue_length, options.head.embedding, options.batch, options.seed) {}
 
   // The arena knows where the parameters lie.
   SwavTrainer(const SwavTrainer&) = delete;
