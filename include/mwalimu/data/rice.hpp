@@ -127,7 +127,8 @@ inline void infect(LeafLook& look, const Blade& blade, int label, float d, float
                                                            std::log(mix(0.16f, 0.10f, d))));
   const float wanted = lesions * 2 * blade.half_width;  // of about one image side of blade
   const float scale = spot_scale(blade, zoom);
-  const int least = label == kBlast ? 1 : 3, most = label == kBlast ? 14 : 60;
+  const int least = (label == kBlast ? 1 : 3) * static_cast<int>(std::lround(zoom));
+  const int most = label == kBlast ? 14 : 60;
   float area = 0;
   for (int n = 0; n < most && (n < least || area < wanted); ++n) {
     Spot spot = label == kBlast ? blast_spot(random, d, scale) : brown_spot(random, d, scale);
@@ -274,7 +275,7 @@ inline RicePair make_rice(std::uint64_t seed, index_t index, const RiceOptions& 
     if (!main) blade.softness = random.chance(0.5f) ? 0 : random.uniform(0.004f, 0.02f);
     weather(look, blade, d, zoom, random);
     if (pair.label != kHealthy && (main || random.chance(0.6f))) {
-      infect(look, blade, pair.label, d, (1 + 0.6f * near) * (main ? 1.0f : 0.7f), zoom, random);
+      infect(look, blade, pair.label, d, (1 + 1.2f * near) * (main ? 1.0f : 0.7f), zoom, random);
     }
     cast_shadow(scene, blade, light, random.uniform(0.03f, 0.12f));
     paint_leaf(scene, blade, look, light, random);
