@@ -47,7 +47,8 @@ void run(const CLI::App& app, Options& o) {
   const programs::OutputFolder out(
       o.common, {"log.csv", "checkpoint.safetensors", "classifier.safetensors", "metrics.json",
                  "confusion.svg", "logits.npy", "logits.csv", "submission.csv"});
-  programs::write_config_toml(app, out / "config.toml");
+  // A resumed run keeps the options that it began with.
+  if (!out.resumed()) programs::write_config_toml(app, out / "config.toml");
   programs::print_result(train::finetune(model, data, data.dataset, rows, options, out.path(),
                                          out.resumed()));
 }

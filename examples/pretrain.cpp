@@ -76,7 +76,8 @@ void run(const CLI::App& app, Options& o) {
   train::check(pretrain, static_cast<index_t>(samples.size()));
   const programs::OutputFolder out(o.common, {"log.csv", "checkpoint.safetensors",
                                               "encoder.safetensors", "swav.safetensors"});
-  programs::write_config_toml(app, out / "config.toml");
+  // A resumed run keeps the options that it began with.
+  if (!out.resumed()) programs::write_config_toml(app, out / "config.toml");
   const auto result =
       train::pretrain(pretrain, data.store, samples, out.path(), out.resumed());
   std::cout << "wrote " << (out / "encoder.safetensors").string() << " after " << result.steps
