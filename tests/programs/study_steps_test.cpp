@@ -80,25 +80,35 @@ TEST_F(StudySteps, PretrainWritesWhatIsPromised) {
 }
 
 TEST_F(StudySteps, PretrainKilledAnywhereEndsWithTheSameEncoder) {
-  const std::string want = bytes("pretrained/encoder.safetensors");
+  const auto longer = [](const std::string& out) { return with(pretrain(out), {"--epochs", "40"}); };
+  ASSERT_EQ(run(longer("unbroken")), 0);
   const fs::path log = path("killed/log.csv");
-  // Killed after its first rows, in the middle, and late; then left alone.
   int kills = 0;
-  for (const std::uintmax_t size : {200, 900, 1500}) {
-    const auto killed = outcome(with(pretrain("killed"), kills == 0 ? std::initializer_list<const char*>{} : std::initializer_list<const char*>{"--resume"}), [&] {
+  for (const std::uintmax_t size : {500, 4000, 9000}) {  // early, in the middle, late
+    const auto arguments = kills == 0 ? longer("killed") : with(longer("killed"), {"--resume"});
+    const auto killed = outcome(arguments, [&] {
       std::error_code missing;
       return fs::exists(path("killed/checkpoint.safetensors"), missing) &&
              fs::file_size(log, missing) > size && !missing;
     });
-    kills += killed.code == 128 + SIGKILL ? 1 : 0;
     EXPECT_TRUE(killed.code == 0 || killed.code == 128 + SIGKILL) << killed.err;
     if (killed.code == 0) break;
+    ++kills;
   }
   EXPECT_GE(kills, 1);
-  EXPECT_EQ(run(with(pretrain("killed"), {"--resume"})), 0);
-  EXPECT_EQ(bytes("killed/encoder.safetensors"), want);
-  EXPECT_EQ(bytes("killed/swav.safetensors"), bytes("pretrained/swav.safetensors"));
-  EXPECT_EQ(io::read_csv(log).rows.size(), 24u);
+  EXPECT_EQ(run(with(longer("killed"), {"--resume"})), 0);
+  EXPECT_EQ(bytes("killed/encoder.safetensors"), bytes("unbroken/encoder.safetensors"));
+  EXPECT_EQ(bytes("killed/swav.safetensors"), bytes("unbroken/swav.safetensors"));
+  EXPECT_EQ(io::read_csv(log).rows.size(), 160u);
+}
+
+TEST_F(StudySteps, ARefusedResumeLeavesTheRunAsItWas) {
+  ASSERT_EQ(run(pretrain("kept")), 0);
+  const auto config = bytes("kept/config.toml"), encoder = bytes("kept/encoder.safetensors");
+  EXPECT_EQ(outcome(with(pretrain("kept"), {"--resume", "--gray", "0.9"})).code, 2);
+  EXPECT_EQ(bytes("kept/config.toml"), config);
+  EXPECT_EQ(run({"pretrain", "--data", data(), "--out", path("kept"), "--resume"}), 0);
+  EXPECT_EQ(bytes("kept/encoder.safetensors"), encoder);
 }
 
 TEST_F(StudySteps, PretrainIsAFunctionOfItsSeedAndNotOfItsWorkers) {
