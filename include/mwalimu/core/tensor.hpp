@@ -76,19 +76,14 @@ class Tensor {
   /// @throws ShapeError      a negative extent, or more elements than memory can address.
   /// @throws std::bad_alloc
   static Tensor empty(const Shape& shape, Device device = Device::cpu()) {
+    checked_count(shape);  // before the strides, whose products would overflow
     return with_strides(shape, contiguous_strides(shape), device);
   }
   /// Uninitialised elements whose strides are the given permutation of a dense tensor: the extents
   /// keep their meaning, memory keeps another order (convolution weights).
   static Tensor with_strides(const Shape& shape, const Shape& strides,
                              Device device = Device::cpu()) {
-    index_t count = 1;
-    for (index_t extent : shape) {
-      require<ShapeError>(extent >= 0, "tensor: negative extent in ", shape);
-      require<ShapeError>(extent == 0 || count <= (index_t{1} << 46) / extent,
-                          "tensor: too many elements in ", shape);
-      count *= extent;
-    }
+    const index_t count = checked_count(shape);
     Tensor tensor;
     tensor.shape_ = shape;
     tensor.strides_ = strides;
@@ -297,6 +292,16 @@ class Tensor {
   }
 
  private:
+  static index_t checked_count(const Shape& shape) {
+    index_t count = 1;
+    for (index_t extent : shape) {
+      require<ShapeError>(extent >= 0, "tensor: negative extent in ", shape);
+      require<ShapeError>(extent == 0 || count <= (index_t{1} << 46) / extent,
+                          "tensor: too many elements in ", shape);
+      count *= extent;
+    }
+    return count;
+  }
   static std::shared_ptr<std::byte> allocate(Cpu, std::size_t bytes) {
     return CachingAllocator::instance().allocate(bytes);
   }
