@@ -99,6 +99,7 @@ TEST(Tensor, ErrorsNameTheShapes) {
   EXPECT_THROW(tensor.item(), ShapeError);
   EXPECT_THROW(Tensor<float>::empty({-1}), ShapeError);
   EXPECT_THROW(Tensor<float>::empty({index_t{1} << 40, index_t{1} << 40}), ShapeError);
+  EXPECT_THROW(Tensor<float>::empty({0, index_t{1} << 40, index_t{1} << 40}), ShapeError);
   EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1}), ShapeError);
   EXPECT_THROW(Tensor<float>::empty({1}, Device::cuda()), DeviceError);
   try {

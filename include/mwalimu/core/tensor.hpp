@@ -293,14 +293,15 @@ class Tensor {
 
  private:
   static index_t checked_count(const Shape& shape) {
-    index_t count = 1;
+    index_t product = 1;  // of all but zeros: the strides multiply these
     for (index_t extent : shape) {
       require<ShapeError>(extent >= 0, "tensor: negative extent in ", shape);
-      require<ShapeError>(extent == 0 || count <= (index_t{1} << 46) / extent,
-                          "tensor: too many elements in ", shape);
-      count *= extent;
+      if (extent == 0) continue;
+      require<ShapeError>(product <= (index_t{1} << 46) / extent, "tensor: too many elements in ",
+                          shape);
+      product *= extent;
     }
-    return count;
+    return shape.count();
   }
   static std::shared_ptr<std::byte> allocate(Cpu, std::size_t bytes) {
     return CachingAllocator::instance().allocate(bytes);
