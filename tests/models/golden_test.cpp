@@ -158,6 +158,15 @@ TEST(BlockGolden, ResBlocksMatchEveryCase) {
   }
 }
 
+// Said aloud, so that a green run is not taken for more than it is.
+TEST(Res2NetGolden, EncodersAndBlocksAreNotComparedYet) {
+  MWALIMU_GOLDEN_CASES(encoders, "encoder");
+  std::ptrdiff_t left_out = 0;
+  for (const auto& c : encoders) left_out += !c.at("arch").get<std::string>().starts_with("xresnet");
+  for (const auto& c : golden::cases("block")) left_out += c.at("block") != "xresnet";
+  GTEST_SKIP() << "this version has no Res2Net: " << left_out << " cases are not compared";
+}
+
 // A head on given features: outputs, input gradient, parameter gradients, their norms.
 template <class Head, class Backward>
 void check_head(const golden::Case& c, Head& head, const char* loss_name, Backward&& backward) {

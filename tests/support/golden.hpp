@@ -289,10 +289,10 @@ namespace mwalimu {
 namespace golden = test::golden;  // tests live in mwalimu::...: they say golden::Case
 }
 
-/// Declares `cases`, all cases of a kind, or skips the test with the reason. The kind stands as a
+/// Declares `list`, all cases of a kind, or skips the test with the reason. The kind stands as a
 /// literal on the same line: the test that every kind has a test looks for it there.
-#define MWALIMU_GOLDEN_CASES(cases, kind)                                                \
+#define MWALIMU_GOLDEN_CASES(list, kind)                                                 \
   if (const std::string why = ::mwalimu::test::golden::why_absent(kind); !why.empty()) { \
     GTEST_SKIP() << why;                                                                 \
   }                                                                                      \
-  const std::vector<::mwalimu::test::golden::Case> cases = ::mwalimu::test::golden::cases(kind)
+  const std::vector<::mwalimu::test::golden::Case> list = ::mwalimu::test::golden::cases(kind)
