@@ -17,6 +17,9 @@ struct ValueError : Error { using Error::Error; };   ///< a number or a name out
 struct DeviceError : Error { using Error::Error; };  ///< no such device, or operands on two devices
 struct FileError : Error { using Error::Error; };    ///< a file is missing, malformed or unwritable
 struct DnnlError : Error { using Error::Error; };    ///< oneDNN refused; the text is its own
+struct CudaError : Error { using Error::Error; };    ///< the CUDA runtime refused
+struct CudnnError : Error { using Error::Error; };   ///< cuDNN refused, or has no engine for a case
+struct CublasError : Error { using Error::Error; };  ///< cuBLASLt refused, or has no algorithm
 
 namespace detail {
 
