@@ -28,6 +28,8 @@ class Inputs;
 
 /// target[i] <- target[i] + source[i]; equal shapes, any strides.
 template <Real T>
+void accumulate(Gpu, const Tensor<T>& source, Tensor<T>& target);  // kernels/accumulate.cuh
+template <Real T>
 void accumulate(Cpu, const Tensor<T>& source, Tensor<T>& target) {
   const bool same_order = target.strides() == source.strides() && target.is_dense();
   const Tensor<T> from = same_order ? source : source.contiguous();

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "mwalimu/core/config.hpp"
+
 namespace mwalimu {
 
 /// What a draw is for. Two purposes never share a random number.
@@ -91,7 +93,7 @@ class RandomStream {
   /// True with probability p.
   constexpr bool chance(float p) { return uniform() < p; }
   /// Standard normal (Box and Muller 1958); two uniform draws each, the second value is not kept.
-  float normal() {
+  MWALIMU_HOST_DEVICE float normal() {
     const double u = (static_cast<double>(bits()) + 0.5) * 0x1.0p-32;  // in (0, 1): log is finite
     const double v = static_cast<double>(bits()) * 0x1.0p-32;
     return static_cast<float>(std::sqrt(-2.0 * std::log(u)) *

@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "mwalimu/core/allocator.hpp"
+#include "mwalimu/core/device_copy.hpp"
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/core/shape.hpp"
 #include "mwalimu/core/types.hpp"
+#include "mwalimu/gpu/allocator.hpp"
 
 namespace mwalimu {
 
@@ -240,14 +242,17 @@ class Tensor {
     result.copy_from(*this);
     return result;
   }
-  /// Overwrites every element with that of `source` at the same index, converted to T.
-  /// @throws ShapeError  the shapes differ.  @throws DeviceError  the devices differ.
+  /// Overwrites every element with that of `source` at the same index, converted to T. Between
+  /// devices, too; to the host the call waits for the copy, else it is queued.
+  /// @throws ShapeError  the shapes differ.
   template <Element U>
   void copy_from(const Tensor<U>& source) {
     require<ShapeError>(shape_ == source.shape(), "copy: ", source.shape(), " into ", shape_);
-    require<DeviceError>(device_ == source.device(), "copy: from ", source.device(), " to ",
-                         device_);
     if (count() == 0) return;
+    if constexpr (kCuda) {
+      if (!(device_ == source.device())) return copy_between_devices(source);
+      if (!device_.is_cpu()) return copy_on_gpu(source);
+    }
     if (strides_ == source.strides() && is_dense()) {
       if constexpr (std::is_same_v<T, U>) {
         std::memcpy(data_, source.data(), static_cast<std::size_t>(count()) * sizeof(T));
@@ -262,6 +267,15 @@ class Tensor {
     }
     copy_strided(source);
   }
+  /// This tensor if it lies on `device`, else a copy there with the same strides (row-major if this
+  /// one has gaps).
+  Tensor to(Device device) const {
+    if (device_ == device) return *this;
+    const Shape order = is_dense() ? strides_ : contiguous_strides(shape_);
+    Tensor result = with_strides(shape_, order, device);
+    result.copy_from(*this);
+    return result;
+  }
   /// The same values in another element type.
   template <Element U>
   Tensor<U> to() const {
@@ -272,6 +286,12 @@ class Tensor {
   }
 
   void fill(T value) {
+    if (count() == 0) return;
+    if constexpr (kCuda) {
+      if (!device_.is_cpu()) {
+        return fill_elements(gpu_place(device_), shape_, &value, sizeof(T), data_, strides_);
+      }
+    }
     if (is_dense()) {
       std::fill_n(data_, count(), value);
     } else {
@@ -280,14 +300,15 @@ class Tensor {
   }
   void zero() { is_dense() ? fill_bytes(0) : fill(T{}); }
 
-  /// The single element. @throws ShapeError  there is not exactly one.
+  /// The single element; waits for a device. @throws ShapeError  there is not exactly one.
   T item() const {
     require<ShapeError>(count() == 1, "item: want one element, got ", shape_);
-    return *data_;
+    if (device_.is_cpu()) return *data_;
+    return *to(Device::cpu()).data();
   }
-  /// All elements in row-major order.
+  /// All elements in row-major order; waits for a device.
   std::vector<T> to_vector() const {
-    const Tensor dense = contiguous();
+    const Tensor dense = contiguous().to(Device::cpu());
     return {dense.data_, dense.data_ + count()};
   }
 
@@ -306,9 +327,54 @@ class Tensor {
   static std::shared_ptr<std::byte> allocate(Cpu, std::size_t bytes) {
     return CachingAllocator::instance().allocate(bytes);
   }
+  static std::shared_ptr<std::byte> allocate(Gpu place, std::size_t bytes) {
+    return gpu::allocate(place.device, bytes);
+  }
   void fill_bytes(int byte) {
     if (count() == 0) return;
+    if constexpr (kCuda) {
+      if (!device_.is_cpu()) {
+        return gpu::Driver::fill_bytes(data_, byte, static_cast<std::size_t>(count()) * sizeof(T),
+                                       gpu_place(device_).stream);
+      }
+    }
     std::memset(static_cast<void*>(data_), byte, static_cast<std::size_t>(count()) * sizeof(T));
+  }
+
+  template <Element U>
+  void copy_on_gpu(const Tensor<U>& source) {
+    const Gpu place = gpu_place(device_);
+    if (std::is_same_v<T, U> && strides_ == source.strides() && is_dense()) {
+      gpu::Driver::copy(data_, source.data(), static_cast<std::size_t>(count()) * sizeof(T),
+                        gpu::CopyKind::device_to_device, place.stream);
+    } else {
+      copy_elements(place, shape_, element_type<U>(), source.data(), source.strides(),
+                    element_type<T>(), data_, strides_);
+    }
+  }
+  // One of the two is the host's. What crosses is dense, of one type and in one order.
+  template <Element U>
+  void copy_between_devices(const Tensor<U>& source) {
+    if constexpr (std::is_same_v<T, U>) {
+      if (strides_ == source.strides() && is_dense()) {
+        require<DeviceError>(device_.is_cpu() || source.device().is_cpu(), "copy: from ",
+                             source.device(), " to ", device_, "; go through the cpu");
+        const bool to_host = device_.is_cpu();
+        const Gpu place = gpu_place(to_host ? source.device() : device_);
+        gpu::Driver::copy(
+            data_, source.data(), static_cast<std::size_t>(count()) * sizeof(T),
+            to_host ? gpu::CopyKind::device_to_host : gpu::CopyKind::host_to_device, place.stream);
+        if (to_host) gpu::Driver::synchronize(place.stream);
+        return;
+      }
+    }
+    const Shape order = is_dense() ? strides_ : contiguous_strides(shape_);
+    auto staged = Tensor::with_strides(shape_, order, source.device());
+    staged.copy_from(source);  // converts and reorders where the source lies
+    if (is_dense()) return copy_from(staged);
+    auto arrived = Tensor::with_strides(shape_, order, device_);
+    arrived.copy_from(staged);
+    copy_from(arrived);
   }
 
   template <int R, class U>
