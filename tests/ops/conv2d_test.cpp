@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,7 +17,6 @@ namespace mwalimu::ops {
 namespace {
 
 using test::near_l2;
-using test::to_double;
 
 struct Problem {
   index_t N, H, W, Cin, Cout, kh, kw;
@@ -68,14 +69,16 @@ Tensor<T> integer_tensor(const Shape& shape, std::uint64_t sample) {
 
 template <class T>
 struct Results {
-  Tensor<T> out, dx, dweight;
+  Tensor<T> out, dx;
+  Tensor<accumulate_t<T>> dweight;
 };
 
 // Forward and backward with leaves of their own.
 template <class T>
-Results<T> run(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& dout,
+Results<T> run(const Tensor<T>& x, const Tensor<accumulate_t<T>>& weight, const Tensor<T>& dout,
                const Conv2dOptions& options, std::shared_ptr<PackedWeights> packed = nullptr) {
-  const auto a = Variable<T>::leaf(x), w = Variable<T>::leaf(weight);
+  const auto a = Variable<T>::leaf(x);
+  const auto w = Variable<accumulate_t<T>>::leaf(weight);
   const auto out = conv2d(a, w, options, std::move(packed));
   out.backward(dout.clone());
   return {out.value(), a.grad(), w.grad()};
@@ -83,7 +86,7 @@ Results<T> run(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& dou
 
 template <class T>
 std::vector<double> doubles(const Tensor<T>& tensor) {
-  return to_double(tensor.to_vector());
+  return tensor.template to<double>().to_vector();
 }
 
 Shape output_shape(const Problem& p) {
@@ -145,6 +148,52 @@ TEST(Conv2d, IsExactOnIntegers) {
     SCOPED_TRACE(testing::Message() << p);
     expect_exact<float>(p);
     expect_exact<double>(p);
+  }
+}
+
+// Images and weights of 16 bits, float weights and their float gradient beside them. All sums are
+// exact here, so each result must be the exact one, rounded once to T.
+template <class T>
+void expect_rounded_once(const Problem& p) {
+  const auto x = integer_tensor<double>(p.x(), 1), weight = integer_tensor<double>(p.weight(), 2);
+  const auto dout = integer_tensor<double>(output_shape(p), 3);
+  const auto want = run(x, weight, dout, p.options);
+  const auto got = run(x.to<T>(), weight.to<float>(), dout.to<T>(), p.options);
+  EXPECT_EQ(got.out.to_vector(), want.out.template to<T>().to_vector());
+  EXPECT_EQ(got.dx.to_vector(), want.dx.template to<T>().to_vector());
+  EXPECT_EQ(got.dweight.to_vector(), want.dweight.template to<float>().to_vector());
+}
+
+TEST(Conv2d, SixteenBitTypesRoundOnce) {
+  for (const Problem& p : kProblems) {
+    SCOPED_TRACE(testing::Message() << p);
+    expect_rounded_once<bfloat16>(p);
+    expect_rounded_once<half>(p);
+  }
+}
+
+// `digits`: significant bits of T. A rounding is off by 2^-digits of the value at most.
+template <class T>
+void expect_near_fp64(const Problem& p, int digits) {
+  const auto out = output_shape(p);
+  const auto x = random_tensor<float>(p.x(), contiguous_strides(p.x()), 1).to<T>();
+  const auto weight = random_tensor<float>(p.weight(), conv2d_weight_strides(p.weight()), 2);
+  const auto dout = random_tensor<float>(out, contiguous_strides(out), 3).to<T>();
+  const auto got = run(x, weight, dout, p.options);
+  const auto want = run(x.template to<double>(), weight.to<T>().template to<double>(),
+                        dout.template to<double>(), p.options);
+  // The reference sees the same rounded inputs, so what is left is float's sums and one rounding.
+  const double rounding = std::ldexp(1.0, -digits);
+  EXPECT_TRUE(near_l2(doubles(got.out), doubles(want.out), rounding + 1e-6));
+  EXPECT_TRUE(near_l2(doubles(got.dx), doubles(want.dx), rounding + 1e-6));
+  EXPECT_TRUE(near_l2(doubles(got.dweight), doubles(want.dweight), 1e-6));  // float: as in float
+}
+
+TEST(Conv2d, SixteenBitTypesMatchFp64Reference) {
+  for (const Problem& p : kProblems) {
+    SCOPED_TRACE(testing::Message() << p);
+    expect_near_fp64<bfloat16>(p, 8);
+    expect_near_fp64<half>(p, 11);
   }
 }
 
@@ -376,6 +425,71 @@ TEST(PackedWeights, OfOtherMemoryAreNotUsed) {
   run(x, first, dout, p.options, packed);
   EXPECT_EQ(run(x, second, dout, p.options, packed).out.to_vector(),
             run(x, second, dout, p.options).out.to_vector());
+}
+
+TEST(PackedWeights, CastsAreReusedUntilInvalidated) {
+  auto weight = integer_tensor<float>({4, 3, 2, 2}, 2);
+  PackedWeights packed;
+  const bfloat16* first = packed.cast<bfloat16>(weight).data();
+  EXPECT_EQ(packed.cast<bfloat16>(weight).data(), first);
+  EXPECT_EQ(packed.casts(), 1);
+  EXPECT_EQ(packed.cast<half>(weight).to_vector(), weight.to<half>().to_vector());
+  EXPECT_EQ(packed.casts(), 2);
+  for (float& value : weight.span()) value += 1;
+  packed.invalidate();
+  EXPECT_EQ(packed.cast<bfloat16>(weight).to_vector(), weight.to<bfloat16>().to_vector());
+  EXPECT_EQ(packed.cast<bfloat16>(weight).data(), first) << "want the same memory again";
+  // Of other weights, and while somebody still reads the old copy.
+  const auto other = integer_tensor<float>({4, 3, 2, 2}, 4);
+  const auto held = packed.cast<bfloat16>(weight);
+  EXPECT_EQ(packed.cast<bfloat16>(other).to_vector(), other.to<bfloat16>().to_vector());
+  EXPECT_EQ(held.to_vector(), weight.to<bfloat16>().to_vector());
+}
+
+TEST(PackedWeights, ABoundCopyIsItsOwnersBusiness) {
+  const auto weight = integer_tensor<float>({4, 3, 2, 2}, 2);
+  auto copy = Tensor<bfloat16>::full(weight.shape(), bfloat16(0.5f));
+  PackedWeights packed;
+  packed.bind_copy(copy);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(packed.cast<bfloat16>(weight).data(), copy.data());
+    packed.invalidate();
+  }
+  EXPECT_EQ(packed.casts(), 0);
+  EXPECT_EQ(copy.data()[0], bfloat16(0.5f));
+  packed.invalidate_all();
+  EXPECT_EQ(packed.cast<bfloat16>(weight).data(), copy.data());
+  EXPECT_EQ(copy.to_vector(), weight.to<bfloat16>().to_vector());
+  EXPECT_EQ(packed.casts(), 1);
+  expect_error<ShapeError>([&] { packed.cast<bfloat16>(weight.slice(0, 0, 2)); },
+                           "is not laid out as the weights");
+}
+
+// The layouts that kernels read are made from the 16-bit copy: they follow it.
+TEST(PackedWeights, FollowTheCastWeights) {
+  const Problem p{2, 6, 6, 32, 32, 3, 3, {1, 1, 1}};
+  const auto x = integer_tensor<float>(p.x(), 1).to<bfloat16>();
+  const auto dout = integer_tensor<float>(output_shape(p), 3).to<bfloat16>();
+  auto weight = integer_tensor<float>(p.weight(), 2);
+  const auto packed = std::make_shared<PackedWeights>();
+  const auto expect_fresh = [&] {
+    const auto got = run(x, weight, dout, p.options, packed), want = run(x, weight, dout, p.options);
+    EXPECT_EQ(got.out.to_vector(), want.out.to_vector());
+    EXPECT_EQ(got.dx.to_vector(), want.dx.to_vector());
+  };
+  expect_fresh();
+  for (float& value : weight.span()) value = -value;
+  packed->invalidate();
+  expect_fresh();
+  weight = integer_tensor<float>(p.weight(), 5);  // other memory, nobody says so
+  expect_fresh();
+  auto copy = weight.to<bfloat16>();
+  packed->bind_copy(copy);
+  expect_fresh();
+  for (float& value : weight.span()) value += 1;
+  copy.copy_from(weight);  // as an optimiser's step
+  packed->invalidate();
+  expect_fresh();
 }
 
 TEST(PackedWeights, FillUpBlocksWithZeros) {

@@ -16,7 +16,6 @@ namespace mwalimu::ops {
 namespace {
 
 using test::near_l2;
-using test::to_double;
 
 struct Problem {
   index_t B, in, out;
@@ -41,17 +40,20 @@ Tensor<T> integer_tensor(const Shape& shape, std::uint64_t sample) {
 }
 template <class T>
 std::vector<double> doubles(const Tensor<T>& tensor) {
-  return to_double(tensor.to_vector());
+  return tensor.template to<double>().to_vector();
 }
 
 template <class T>
 struct Results {
-  Tensor<T> out, dx, dweight, dbias;
+  Tensor<T> out, dx;
+  Tensor<accumulate_t<T>> dweight, dbias;
 };
 template <class T>
-Results<T> run(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& bias,
-               const Tensor<T>& dout) {
-  const auto a = Variable<T>::leaf(x), w = Variable<T>::leaf(weight), b = Variable<T>::leaf(bias);
+Results<T> run(const Tensor<T>& x, const Tensor<accumulate_t<T>>& weight,
+               const Tensor<accumulate_t<T>>& bias, const Tensor<T>& dout) {
+  using Parameter = Variable<accumulate_t<T>>;
+  const auto a = Variable<T>::leaf(x);
+  const auto w = Parameter::leaf(weight), b = Parameter::leaf(bias);
   const auto out = linear(a, w, b);
   out.backward(dout.clone());
   return {out.value(), a.grad(), w.grad(), b.grad()};
@@ -110,6 +112,60 @@ TEST(Linear, IsExactOnIntegers) {
     SCOPED_TRACE(testing::Message() << p.B << " x " << p.in << " x " << p.out);
     expect_exact<float>(p);
     expect_exact<double>(p);
+  }
+}
+
+// Rows and weights of 16 bits, float parameters and gradients beside them. All sums are exact here,
+// so each result must be the exact one, rounded once to T.
+template <class T>
+void expect_rounded_once(const Problem& p) {
+  const auto [B, in, out] = p;
+  const auto x = integer_tensor<double>({B, in}, 1), weight = integer_tensor<double>({out, in}, 2);
+  auto bias = integer_tensor<double>({out}, 3);
+  const auto dout = integer_tensor<double>({B, out}, 4);
+  for (double& value : bias.span()) value += 0.125;  // lost where it is rounded before the sum
+  const auto want = run(x, weight, bias, dout);
+  const auto got = run(x.to<T>(), weight.to<float>(), bias.to<float>(), dout.to<T>());
+  EXPECT_EQ(got.out.to_vector(), want.out.template to<T>().to_vector());
+  EXPECT_EQ(got.dx.to_vector(), want.dx.template to<T>().to_vector());
+  EXPECT_EQ(got.dweight.to_vector(), want.dweight.template to<float>().to_vector());
+  EXPECT_EQ(got.dbias.to_vector(), want.dbias.template to<float>().to_vector());
+  const auto plain = linear(Variable<T>(x.to<T>()), Variable<float>(weight.to<float>()));
+  const auto exact = linear(Variable<double>(x), Variable<double>(weight));
+  EXPECT_EQ(plain.value().to_vector(), exact.value().template to<T>().to_vector());
+}
+
+TEST(Linear, SixteenBitTypesRoundOnce) {
+  for (const Problem& p : kProblems) {
+    SCOPED_TRACE(testing::Message() << p.B << " x " << p.in << " x " << p.out);
+    expect_rounded_once<bfloat16>(p);
+    expect_rounded_once<half>(p);
+  }
+}
+
+// `digits`: significant bits of T. A rounding is off by 2^-digits of the value at most.
+template <class T>
+void expect_near_fp64(const Problem& p, int digits) {
+  const auto [B, in, out] = p;
+  const auto x = random_tensor<float>({B, in}, 1).to<T>();
+  const auto dout = random_tensor<float>({B, out}, 4).to<T>();
+  const auto weight = random_tensor<float>({out, in}, 2), bias = random_tensor<float>({out}, 3);
+  const auto got = run(x, weight, bias, dout);
+  const auto want = run(x.template to<double>(), weight.to<T>().template to<double>(),
+                        bias.to<double>(), dout.template to<double>());
+  // The reference sees the same rounded inputs, so what is left is float's sums and one rounding.
+  const double rounding = std::ldexp(1.0, -digits);
+  EXPECT_TRUE(near_l2(doubles(got.out), doubles(want.out), rounding + 2e-6));
+  EXPECT_TRUE(near_l2(doubles(got.dx), doubles(want.dx), rounding + 2e-6));
+  EXPECT_TRUE(near_l2(doubles(got.dweight), doubles(want.dweight), 2e-6));
+  EXPECT_TRUE(near_l2(doubles(got.dbias), doubles(want.dbias), 2e-6));
+}
+
+TEST(Linear, SixteenBitTypesMatchFp64Reference) {
+  for (const Problem& p : kProblems) {
+    SCOPED_TRACE(testing::Message() << p.B << " x " << p.in << " x " << p.out);
+    expect_near_fp64<bfloat16>(p, 8);
+    expect_near_fp64<half>(p, 11);
   }
 }
 

@@ -202,7 +202,8 @@ void conv2d_backward_data(Cpu, View<const T, 4> dout, View<const T, 4> weight,
 
 template <class T>
 void conv2d_backward_weight(Cpu, View<const T, 4> x, View<const T, 4> dout,
-                            const Conv2dOptions& options, bool accumulate, View<T, 4> dweight) {
+                            const Conv2dOptions& options, bool accumulate,
+                            View<accumulate_t<T>, 4> dweight) {
   if constexpr (std::is_same_v<T, float>) {
     cpu::dnnl_call("conv2d backward weight", [&] {
       const auto conv =

@@ -1,5 +1,5 @@
-// cpu/matmul: products of matrices on the host. float through oneDNN's sgemm, double by plain
-// loops.
+// cpu/matmul: products of matrices on the host. float through oneDNN's sgemm, the other types by
+// plain loops.
 //
 // sgemm and not oneDNN's matmul primitive: no plan to make and keep for every new shape, any
 // leading dimension, sums in place (beta = 1), and for the products of this library (192 x 1024 x
@@ -62,24 +62,25 @@ View<const T, 2> dense_view(const std::vector<T>& values, index_t rows, index_t 
   return {values.data(), {rows, columns}, {columns, 1}};
 }
 
-template <class T>
-void matmul_loops(View<const T, 2> a, View<const T, 2> b, bool accumulate, View<T, 2> c) {
+template <class T, class C>
+void matmul_loops(View<const T, 2> a, View<const T, 2> b, bool accumulate, View<C, 2> c) {
+  using A = accumulate_t<T>;
   const index_t K = a.dim(1), N = b.dim(1);
   const std::vector<T> rows = gather(b);
   parallel_for(a.dim(0), std::max<index_t>(1, 16384 / std::max<index_t>(K * N, 1)),
                [&](index_t begin, index_t end) {
-                 std::vector<T> sum(static_cast<std::size_t>(N));
+                 std::vector<A> sum(static_cast<std::size_t>(N));
                  for (index_t i = begin; i < end; ++i) {
-                   std::fill(sum.begin(), sum.end(), T{});
+                   std::fill(sum.begin(), sum.end(), A{});
                    for (index_t k = 0; k < K; ++k) {
-                     const T value = a(i, k);
+                     const A value = convert<A>(a(i, k));
                      const T* row = rows.data() + k * N;
                      for (index_t j = 0; j < N; ++j)
-                       sum[static_cast<std::size_t>(j)] += value * row[j];
+                       sum[static_cast<std::size_t>(j)] += value * convert<A>(row[j]);
                    }
                    for (index_t j = 0; j < N; ++j) {
-                     const T value = sum[static_cast<std::size_t>(j)];
-                     c(i, j) = accumulate ? c(i, j) + value : value;
+                     const A value = sum[static_cast<std::size_t>(j)];
+                     c(i, j) = convert<C>(accumulate ? convert<A>(c(i, j)) + value : value);
                    }
                  }
                });
@@ -91,11 +92,14 @@ void matmul_loops(View<const T, 2> a, View<const T, 2> b, bool accumulate, View<
 ///
 /// @param a  (M, K), any strides; fast where one of them is 1.
 /// @param b  (K, N), the same.
-/// @param c  (M, N), the same; must not overlap a or b.
+/// @param c  (M, N), the same; must not overlap a or b. Of type T or accumulate_t<T>.
 /// @throws ShapeError  extents disagree.
-/// Accuracy  sums in the element type; the same bits on the same number of threads.
-template <class T>
-void matmul(Cpu place, View<const T, 2> a, View<const T, 2> b, bool accumulate, View<T, 2> c) {
+/// Accuracy  sums in accumulate_t<T>, one rounding where c is of fewer digits; the same bits on the
+///           same number of threads.
+template <class T, class C>
+void matmul([[maybe_unused]] Cpu place, View<const T, 2> a, View<const T, 2> b, bool accumulate,
+            View<C, 2> c) {
+  static_assert(std::is_same_v<C, T> || std::is_same_v<C, accumulate_t<T>>);
   const index_t M = a.dim(0), K = a.dim(1), N = b.dim(1);
   require<ShapeError>(b.dim(0) == K && c.dim(0) == M && c.dim(1) == N, "matmul: (", M, ", ", K,
                       ") times (", b.dim(0), ", ", N, ") into (", c.dim(0), ", ", c.dim(1), ")");

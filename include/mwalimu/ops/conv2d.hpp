@@ -18,7 +18,9 @@ struct Conv2dOptions {
 };
 
 // Backends: one overload per place. x (N, H, W, Cin), out (N, Ho, Wo, Cout) and their gradients are
-// contiguous; weight (Cout, Cin / groups, kh, kw) may have any strides. `packed` may be null.
+// contiguous; weight (Cout, Cin / groups, kh, kw) may have any strides. Images and weights are of the
+// type T that is computed in, sums and the weights' gradient of accumulate_t<T>. `packed` may be
+// null.
 
 /// out <- conv(x, weight).
 template <class T>
@@ -31,7 +33,8 @@ void conv2d_backward_data(Cpu, View<const T, 4> dout, View<const T, 4> weight,
 /// dweight <- d(out . dout) / dweight, added to what is there if `accumulate`.
 template <class T>
 void conv2d_backward_weight(Cpu, View<const T, 4> x, View<const T, 4> dout,
-                            const Conv2dOptions& options, bool accumulate, View<T, 4> dweight);
+                            const Conv2dOptions& options, bool accumulate,
+                            View<accumulate_t<T>, 4> dweight);
 
 /// The strides that parameters should have in memory for weights of shape `oihw`: (kh, kw, I, O), O
 /// densest. Of the six plain orders of a 3 x 3 layer this one makes two of the three copies between
@@ -78,9 +81,11 @@ inline Shape conv2d_output_shape(const Shape& x, const Shape& weight,
 ///   out[n, y, x, o] = sum_{i, h, w} in[n, y s - p + h, x s - p + w, i] weight[o, i, h, w],
 /// where i runs over the input channels of o's group and pixels outside the image are zero.
 ///
-/// @param x        (N, H, W, Cin), all extents >= 1; copied first if it is not contiguous.
+/// @param x        (N, H, W, Cin), all extents >= 1; copied first if it is not contiguous. Its type T
+///                 is the type computed in and returned.
 /// @param weight   (Cout, Cin / groups, kh, kw), PyTorch's shape; any strides, those of
-///                 conv2d_weight_strides are the fastest.
+///                 conv2d_weight_strides are the fastest. float for 16-bit T: it is rounded to T
+///                 first, and its gradient is float.
 /// @param packed   the layer's PackedWeights, whose owner invalidates it with every change of the
 ///                 weights; null: weights are packed anew at every use.
 /// @return         (N, Ho, Wo, Cout), Ho = (H + 2 padding - kh) / stride + 1 rounded down.
@@ -91,16 +96,18 @@ inline Shape conv2d_output_shape(const Shape& x, const Shape& weight,
 /// Moves     x, weight and out once each; N Ho Wo Cout kh kw Cin / groups multiply-adds.
 /// Accuracy  float: within 1e-6 relative L2 of double at the networks' shapes
 ///           (Conv2d.MatchesFp64Reference); the same input gives the same bits on the same number
-///           of threads.
+///           of threads. 16-bit types: products and sums in float, then one rounding of the result.
 /// Source    oneDNN direct convolution, NHWC images and weights in a layout of its choice.
-template <class T>
-requires std::is_same_v<T, float> || std::is_same_v<T, double> Variable<T> conv2d(
-    const Variable<T>& x, const Variable<T>& weight, const Conv2dOptions& options = {},
-    std::shared_ptr<PackedWeights> packed = nullptr) {
+template <Real T>
+Variable<T> conv2d(const Variable<T>& x, const Variable<accumulate_t<T>>& weight,
+                   const Conv2dOptions& options = {},
+                   std::shared_ptr<PackedWeights> packed = nullptr) {
+  using A = accumulate_t<T>;
   const Shape shape = detail::conv2d_output_shape(x.shape(), weight.shape(), options);
   require<DeviceError>(x.value().device() == weight.value().device(), "conv2d: x is on ",
                        x.value().device(), ", weight on ", weight.value().device());
-  const Tensor<T> in = x.value().contiguous(), w = weight.value();
+  const Tensor<T> in = x.value().contiguous();
+  const Tensor<T> w = detail::weights_in<T>(weight.value(), packed.get());
   auto out = Tensor<T>::empty(shape, in.device());
   on_device(in.device(), [&](auto place) {
     conv2d_forward<T>(place, in.template view<4>(), w.template view<4>(), options, packed.get(),
@@ -120,7 +127,7 @@ requires std::is_same_v<T, float> || std::is_same_v<T, double> Variable<T> conv2
         inputs.add_grad(0, std::move(dx));
       }
       if (inputs.needs_grad(1)) {
-        auto [dweight, accumulate] = inputs.template slot<T>(1);
+        auto [dweight, accumulate] = inputs.template slot<A>(1);
         conv2d_backward_weight<T>(place, in.template view<4>(), dout.template view<4>(), options,
                                   accumulate, dweight.template view<4>());
       }
