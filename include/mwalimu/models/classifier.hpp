@@ -28,7 +28,8 @@ struct ClassifierHead {
         linear1(features, kHidden, false),
         linear2(kHidden, classes, false) {}
 
-  Variable<float> operator()(const Variable<float>& features) {
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& features) {
     const auto hidden = ops::relu(linear1(dropout1(norm1(features))));
     return linear2(dropout2(norm2(hidden)));
   }
@@ -57,7 +58,10 @@ struct Classifier {
   Classifier(XResNet body, index_t classes, float dropout = 0.5f)
       : encoder(std::move(body)), head(encoder.features(), classes, dropout) {}
 
-  Variable<float> operator()(const Variable<float>& images) { return head(encoder(images)); }
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& images) {
+    return head(encoder(images));
+  }
 
   template <class V>
   void visit(V&& v) {

@@ -29,7 +29,8 @@ struct Projector {
   Projector(index_t features, index_t hidden, index_t embedding)
       : linear1(features, hidden, true), linear2(hidden, embedding, true), norm(hidden) {}
 
-  Variable<float> operator()(const Variable<float>& features) {
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& features) {
     return linear2(norm(linear1(features), ops::Activation::relu));
   }
   template <class V>
@@ -47,9 +48,10 @@ struct SwavNetwork {
   Projector projector;
   nn::Linear prototypes;  ///< rows are unit vectors c_k; scores are cosines
 
+  template <nn::ComputeType T>
   struct Output {
-    Variable<float> embeddings;  ///< z, (V B, D), unit rows, crop-major: crop v is rows vB..(v+1)B-1
-    Variable<float> scores;      ///< z C^T, (V B, K)
+    Variable<T> embeddings;  ///< z, (V B, D), unit rows, crop-major: crop v is rows vB..(v+1)B-1
+    Variable<T> scores;      ///< z C^T, (V B, K)
   };
 
   SwavNetwork() = default;
@@ -60,13 +62,18 @@ struct SwavNetwork {
 
   /// @param groups  crops of one size each, (V_g B, H_g, W_g, C), crop-major, in the order of the
   ///                crops. Every group has batch statistics of its own; the projector sees all rows.
-  Output operator()(std::span<const Variable<float>> groups) {
-    std::vector<Variable<float>> features;
+  template <nn::ComputeType T>
+  Output<T> operator()(std::span<const Variable<T>> groups) {
+    std::vector<Variable<T>> features;
     for (const auto& crops : groups) features.push_back(encoder(crops));
     auto z = ops::l2_normalize(
         projector(features.size() == 1 ? features[0] : ops::concat(features, 0)));
     auto scores = prototypes(z);
     return {std::move(z), std::move(scores)};
+  }
+  template <nn::ComputeType T>
+  Output<T> operator()(const std::vector<Variable<T>>& groups) {
+    return (*this)(std::span<const Variable<T>>(groups));
   }
 
   /// Scales every prototype to unit length, as after each step of training.

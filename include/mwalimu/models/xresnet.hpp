@@ -28,11 +28,13 @@ struct ConvNorm {
   ConvNorm(index_t in, index_t out, index_t kernel, index_t stride = 1, float scale = 1.0f)
       : conv(in, out, kernel, {.stride = stride, .padding = kernel / 2}), norm(out, scale) {}
 
-  Variable<float> operator()(const Variable<float>& x, ops::Activation activation) {
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& x, ops::Activation activation) {
     return norm(conv(x), activation);
   }
-  Variable<float> operator()(const Variable<float>& x, ops::Activation activation,
-                             const Variable<float>& residual) {
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& x, ops::Activation activation,
+                         const Variable<T>& residual) {
     return norm(conv(x), activation, residual);
   }
   template <class V>
@@ -67,14 +69,15 @@ struct ResBlock {
     if (in != out) shortcut.emplace(in, out, 1);
   }
 
-  Variable<float> operator()(const Variable<float>& x) {
-    Variable<float> identity = x;
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& x) {
+    Variable<T> identity = x;
     // ceil mode, so that odd extents give the same size as the strided convolution.
     if (pool) {
       identity = ops::average_pool(identity, {{.kernel = 2, .stride = 2, .ceil_mode = true}});
     }
     if (shortcut) identity = (*shortcut)(identity, ops::Activation::none);
-    Variable<float> y = x;
+    Variable<T> y = x;
     for (std::size_t i = 0; i + 1 < convpath.size(); ++i) {
       y = convpath[i](y, ops::Activation::relu);
     }
@@ -130,12 +133,12 @@ struct XResNet {
   index_t features() const { return 2 * (options.width << 3) * options.expansion; }
 
   /// Observed as it runs: observe("stem" | "pool" | "layer1".."layer4", activation).
-  template <class Observe>
-  Variable<float> forward(const Variable<float>& images, Observe&& observe) {
+  template <nn::ComputeType T, class Observe>
+  Variable<T> forward(const Variable<T>& images, Observe&& observe) {
     require<ShapeError>(images.value().rank() == 4 && images.dim(3) == options.in_channels,
                         "xresnet: want images (N, H, W, ", options.in_channels, "), got ",
                         images.shape());
-    Variable<float> x = images;
+    Variable<T> x = images;
     for (ConvNorm& layer : stem) x = layer(x, ops::Activation::relu);
     observe("stem", x);
     x = ops::max_pool(x, {.kernel = 3, .stride = 2, .padding = 1});
@@ -146,8 +149,9 @@ struct XResNet {
     }
     return ops::concat_pool(x, ops::ConcatPoolOrder::max_average);
   }
-  Variable<float> operator()(const Variable<float>& images) {
-    return forward(images, [](const std::string&, const Variable<float>&) {});
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& images) {
+    return forward(images, [](const std::string&, const Variable<T>&) {});
   }
 
   /// Kaiming normal convolutions; batch norm keeps the values it was built with (1, 0, and 0 for the

@@ -1,4 +1,7 @@
 // nn/layers: parameters and the operation they belong to, as plain structs.
+//
+// A layer computes in the type of what it is called with: float, or one of the 16-bit types, with the
+// same float parameters (nn/parameter.hpp says which tensor has which type).
 #pragma once
 
 #include <cstdint>
@@ -26,8 +29,9 @@ struct Conv2d {
     weight = Parameter(Parameter::Kind::weight, shape,
                        ops::conv2d_weight_strides(shape));
   }
-  Variable<float> operator()(const Variable<float>& x) const {
-    return ops::conv2d(x, weight.variable(), options, weight.packed());
+  template <ComputeType T>
+  Variable<T> operator()(const Variable<T>& x) const {
+    return ops::conv2d<T>(x, weight.variable(), options, weight.packed());
   }
   template <class V>
   void visit(V&& v) {
@@ -44,9 +48,10 @@ struct Linear {
   Linear(index_t in, index_t out, bool with_bias)
       : weight(Parameter::Kind::weight, {out, in}),
         bias(Parameter::Kind::bias, {with_bias ? out : 0}) {}
-  Variable<float> operator()(const Variable<float>& x) const {
-    return bias.exists() ? ops::linear(x, weight.variable(), bias.variable())
-                         : ops::linear(x, weight.variable());
+  template <ComputeType T>
+  Variable<T> operator()(const Variable<T>& x) const {
+    return ops::linear<T>(x, weight.variable(), bias.exists() ? bias.variable() : Variable<float>(),
+                          weight.packed());
   }
   template <class V>
   void visit(V&& v) {
@@ -70,16 +75,18 @@ struct BatchNorm {
     fill(bias, shift);
   }
   /// activation(bn(x)).
-  Variable<float> operator()(const Variable<float>& x,
-                             ops::Activation activation = ops::Activation::none) {
-    return ops::batch_norm<float>(x, weight.variable(), bias.variable(), state,
-                                  {.training = training, .activation = activation});
+  template <ComputeType T>
+  Variable<T> operator()(const Variable<T>& x,
+                         ops::Activation activation = ops::Activation::none) {
+    return ops::batch_norm<T>(x, weight.variable(), bias.variable(), state,
+                              {.training = training, .activation = activation});
   }
   /// activation(bn(x) + residual).
-  Variable<float> operator()(const Variable<float>& x, ops::Activation activation,
-                             const Variable<float>& residual) {
-    return ops::batch_norm<float>(x, weight.variable(), bias.variable(), state,
-                                  {.training = training, .activation = activation}, residual);
+  template <ComputeType T>
+  Variable<T> operator()(const Variable<T>& x, ops::Activation activation,
+                         const Variable<T>& residual) {
+    return ops::batch_norm<T>(x, weight.variable(), bias.variable(), state,
+                              {.training = training, .activation = activation}, residual);
   }
   template <class V>
   void visit(V&& v) {
@@ -98,7 +105,8 @@ struct Dropout {
   bool training = true;
   ops::DropoutKey key{};
 
-  Variable<float> operator()(const Variable<float>& x) const {
+  template <ComputeType T>
+  Variable<T> operator()(const Variable<T>& x) const {
     return ops::dropout(x, p, training, key);
   }
   template <class V>

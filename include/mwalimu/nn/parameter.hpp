@@ -3,12 +3,17 @@
 
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "mwalimu/autograd/variable.hpp"
 #include "mwalimu/ops/packed_weights.hpp"
 
 namespace mwalimu::nn {
+
+/// The types that a network computes in. Its parameters are float32 in any case.
+template <class T>
+concept ComputeType = Real<T> && std::is_same_v<accumulate_t<T>, float>;
 
 /// A float32 master weight with its gradient. On its own it holds its memory; a ParameterArena moves
 /// it and its gradient into the model's flat buffers.
@@ -41,9 +46,10 @@ class Parameter {
   const Shape& shape() const { return variable_.shape(); }
 
   const Tensor<float>& value() const { return variable_.value(); }
-  /// To write into. Copies of the weights in a library's own layout are made anew afterwards.
+  /// To write into. Copies of the weights in another type or a library's own layout are made anew
+  /// afterwards.
   Tensor<float>& mutable_value() {
-    invalidate();
+    packed_->invalidate_all();
     return variable_.value();
   }
   /// @throws ValueError  no gradient has arrived.
@@ -56,17 +62,18 @@ class Parameter {
 
   /// What an operation takes: a leaf of the graph, or a constant while frozen.
   Variable<float> variable() const { return trainable ? variable_ : variable_.detach(); }
-  /// Where operations keep the weights in their library's layout.
+  /// Where operations keep the weights in the type and layout that their kernels want.
   const std::shared_ptr<ops::PackedWeights>& packed() const { return packed_; }
-  /// To be called after the values have been changed other than through mutable_value().
+  /// To be called after the values, and with them those of a bound 16-bit copy, have been changed
+  /// other than through mutable_value().
   void invalidate() { packed_->invalidate(); }
 
-  /// Puts value and gradient (or none yet: shape (0)) elsewhere.
+  /// Puts value and gradient (or none yet: shape (0)) elsewhere. A bound 16-bit copy is let go.
   void bind(Tensor<float> value, Tensor<float> grad) {
     variable_ = grad.count() == value.count() && value.count() > 0
                     ? Variable<float>::leaf(std::move(value), std::move(grad))
                     : Variable<float>::leaf(std::move(value));
-    invalidate();
+    packed_ = std::make_shared<ops::PackedWeights>();  // a graph may still hold the old one
   }
 
  private:

@@ -56,7 +56,7 @@ inline Tensor<float> swav_codes(const Tensor<float>& scores, index_t B, const Te
 ///                    over the batch alone.
 /// @param statistics  filled in.
 /// Source: Caron et al. 2020, arXiv:2006.09882, eqs. (1)-(5).
-inline Variable<float> swav_loss(const models::SwavNetwork::Output& output, index_t B,
+inline Variable<float> swav_loss(const models::SwavNetwork::Output<float>& output, index_t B,
                                  const Tensor<float>& prototypes, const EmbeddingQueue* queue,
                                  const SwavLossOptions& options, SwavStatistics& statistics) {
   const Tensor<float>& scores = output.scores.value();
