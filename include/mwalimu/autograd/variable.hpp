@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "mwalimu/core/profile.hpp"
 #include "mwalimu/core/tensor.hpp"
 
 namespace mwalimu {
@@ -61,6 +62,7 @@ inline std::uint64_t next_node_order() {
 struct Node {
   const std::uint64_t order = next_node_order();  // inputs are always older than results
   std::vector<std::shared_ptr<Node>> inputs;
+  const char* const layer = current_layer();  // whose backward pass this is, for profiles
   bool queued = false;
   bool leaf = false;
   bool released = false;
@@ -192,7 +194,9 @@ void detail::TypedNode<T>::propagate() {
   const Tensor<T> incoming = std::exchange(grad, Tensor<T>());
   arrived = false;
   released = true;
-  if (function) function(Inputs(inputs), incoming);
+  if (!function) return;
+  const LayerScope in_layer(layer, incoming.device());
+  function(Inputs(inputs), incoming);
 }
 
 /// An input of an operation, of any element type.

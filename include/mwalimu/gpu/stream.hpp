@@ -38,7 +38,9 @@ class Event {
   explicit Event(int device, Kind kind = Kind::order)
       : handle_(Driver::create_event(device, kind == Kind::timed)) {}
   ~Event() {
-    if (handle_ != nullptr) Driver::destroy_event(handle_);
+    if constexpr (kCuda) {  // else nobody has made one, and nothing is there to link
+      if (handle_ != nullptr) Driver::destroy_event(handle_);
+    }
   }
   Event(Event&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   Event& operator=(Event&& other) noexcept {
