@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -473,7 +474,8 @@ TEST(PackedWeights, FollowTheCastWeights) {
   auto weight = integer_tensor<float>(p.weight(), 2);
   const auto packed = std::make_shared<PackedWeights>();
   const auto expect_fresh = [&] {
-    const auto got = run(x, weight, dout, p.options, packed), want = run(x, weight, dout, p.options);
+    const auto got = run(x, weight, dout, p.options, packed),
+               want = run(x, weight, dout, p.options);
     EXPECT_EQ(got.out.to_vector(), want.out.to_vector());
     EXPECT_EQ(got.dx.to_vector(), want.dx.to_vector());
   };
@@ -518,6 +520,51 @@ TEST(PackedWeights, FillUpBlocksWithZeros) {
       cpu::unpack_weights<float>(packed.data(), layout, false, back.view<4>());
       EXPECT_EQ(back.to_vector(), weight.to_vector());
     }
+  }
+}
+
+// oneDNN's own reorder from the same plain weights is the oracle for every layout that its kernels
+// have asked for, padding included.
+template <class T>
+void expect_packed_as_onednn_does(const Problem& p) {
+  const auto array = [](const Shape& s) { return std::array{s[0], s[1], s[2], s[3]}; };
+  auto weight = Tensor<T>::with_strides(p.weight(), conv2d_weight_strides(p.weight()));
+  weight.copy_from(random_tensor<float>(p.weight(), contiguous_strides(p.weight()), 2));
+  const Shape& s = weight.strides();
+  const index_t g = p.options.groups, O = p.Cout / g, I = p.Cin / g;
+  const auto type = cpu::dnnl_type<T>();
+  const dnnl::memory::desc plain =
+      g == 1 ? dnnl::memory::desc({O, I, p.kh, p.kw}, type, {s[0], s[1], s[2], s[3]})
+             : dnnl::memory::desc({g, O, I, p.kh, p.kw}, type, {O * s[0], s[0], s[1], s[2], s[3]});
+  using enum cpu::Conv2dDirection;
+  for (const auto direction : {forward, backward_data}) {
+    const auto made = cpu::detail::conv2d_primitive<T>(direction, array(p.x()), array(p.weight()),
+                                                       array(output_shape(p)), p.options);
+    const auto count = made->weight_layout.count;
+    auto want = Tensor<T>::full({count}, T(std::numeric_limits<float>::quiet_NaN()));
+    auto from = cpu::wrap(plain, weight.data()), to = cpu::wrap(made->weight, want.data());
+    dnnl::reorder(from, to).execute(cpu::stream(), from, to);
+    cpu::stream().wait();
+    auto got = Tensor<T>::full({count}, T(std::numeric_limits<float>::quiet_NaN()));
+    cpu::pack_weights<T>(std::as_const(weight).template view<4>(), made->weight_layout, got.data());
+    EXPECT_EQ(std::memcmp(got.data(), want.data(), static_cast<std::size_t>(count) * sizeof(T)), 0)
+        << (direction == forward ? "forward" : "backward data");
+  }
+}
+
+TEST(PackedWeights, AreWhatOneDnnsReorderGives) {
+  auto problems = kProblems;
+  // Whole blocks of all sizes, and images of several so that other kernels are chosen.
+  problems.insert(problems.end(), {{2, 8, 8, 64, 64, 3, 3, {1, 1, 1}},
+                                   {2, 4, 4, 128, 256, 3, 3, {2, 1, 1}},
+                                   {2, 8, 8, 32, 96, 3, 3, {1, 1, 1}},
+                                   {2, 8, 8, 96, 160, 1, 1, {}},
+                                   {2, 4, 4, 256, 512, 1, 1, {}},
+                                   {2, 8, 8, 128, 128, 3, 3, {1, 1, 8}}});
+  for (const Problem& p : problems) {
+    SCOPED_TRACE(testing::Message() << p);
+    expect_packed_as_onednn_does<float>(p);
+    if (cpu::dnnl_computes<bfloat16>()) expect_packed_as_onednn_does<bfloat16>(p);
   }
 }
 
@@ -570,15 +617,17 @@ TEST(Conv2d, HasFastImplementationsForEveryLayerOfTheNetworks) {
           for (const auto direction : {forward, backward_data, backward_weight}) {
             // No gradient flows into images: a network of ours never asks for it.
             if (direction == backward_data && p.Cin == 3) continue;
-            EXPECT_NO_THROW(cpu::detail::conv2d_primitive(
+            EXPECT_NO_THROW(cpu::detail::conv2d_primitive<float>(
                 direction, array(p.x()), array(p.weight()), array(output_shape(p)), p.options));
-            ++layers;
+            EXPECT_NO_THROW(cpu::detail::conv2d_primitive<bfloat16>(
+                direction, array(p.x()), array(p.weight()), array(output_shape(p)), p.options));
+            layers += 2;
           }
         }
       }
     }
   }
-  EXPECT_GT(layers, 2000);
+  EXPECT_GT(layers, 4000);
   // The check can fail.
   expect_error<DnnlError>(
       [] {

@@ -271,21 +271,22 @@ TEST(Linear, ErrorsSayWhatDoesNotFit) {
 }
 
 // Every way to lay out three matrices, each inside a larger one, against the definition.
-template <class T>
+template <class T, class C = T>
 void expect_products(index_t M, index_t K, index_t N) {
   enum Layout { rows, columns, gaps };
   // A (r, c) matrix of small integers (or NaN) in a surrounding of NaN.
-  const auto laid_out = [](index_t r, index_t c, Layout layout, std::uint64_t sample, bool fill) {
-    constexpr T kNan = std::numeric_limits<T>::quiet_NaN();
-    Tensor<T> big;
-    if (layout == rows) big = Tensor<T>::full({r + 2, c + 3}, kNan);
-    if (layout == columns) big = Tensor<T>::full({c + 3, r + 2}, kNan).permute({1, 0});
+  const auto laid_out = []<class U>(U, index_t r, index_t c, Layout layout, std::uint64_t sample,
+                                    bool fill) {
+    const U nan = convert<U>(std::numeric_limits<float>::quiet_NaN());
+    Tensor<U> big;
+    if (layout == rows) big = Tensor<U>::full({r + 2, c + 3}, nan);
+    if (layout == columns) big = Tensor<U>::full({c + 3, r + 2}, nan).permute({1, 0});
     if (layout == gaps) {
-      big = Tensor<T>::full({r + 2, c + 3, 2}, kNan).slice(2, 0, 1);
-      big = Tensor<T>::borrow(big.data(), {r + 2, c + 3}, {2 * (c + 3), 2}, big.storage());
+      big = Tensor<U>::full({r + 2, c + 3, 2}, nan).slice(2, 0, 1);
+      big = Tensor<U>::borrow(big.data(), {r + 2, c + 3}, {2 * (c + 3), 2}, big.storage());
     }
-    Tensor<T> part = big.slice(0, 1, r + 1).slice(1, 2, c + 2);
-    if (fill) part.copy_from(integer_tensor<T>({r, c}, sample));
+    Tensor<U> part = big.slice(0, 1, r + 1).slice(1, 2, c + 2);
+    if (fill) part.copy_from(integer_tensor<double>({r, c}, sample));
     return std::pair(big, part);
   };
   for (const Layout la : {rows, columns, gaps}) {
@@ -294,22 +295,25 @@ void expect_products(index_t M, index_t K, index_t N) {
         for (const bool accumulate : {false, true}) {
           SCOPED_TRACE(testing::Message() << M << ' ' << K << ' ' << N << " layouts " << la << lb
                                           << lc << " accumulate " << accumulate);
-          const auto a = laid_out(M, K, la, 1, true).second, b = laid_out(K, N, lb, 2, true).second;
-          auto [big, c] = laid_out(M, N, lc, 3, accumulate);
-          auto want = Tensor<T>::zeros({M, N});
-          const auto start = integer_tensor<T>({M, N}, 3);
+          const auto a = laid_out(T{}, M, K, la, 1, true).second;
+          const auto b = laid_out(T{}, K, N, lb, 2, true).second;
+          auto [big, c] = laid_out(C{}, M, N, lc, 3, accumulate);
+          auto want = Tensor<double>::zeros({M, N});  // its sums are exact
+          const auto start = integer_tensor<double>({M, N}, 3);
           const auto va = a.template view<2>(), vb = b.template view<2>();
           for (index_t i = 0; i < M; ++i) {
             for (index_t j = 0; j < N; ++j) {
-              T sum = accumulate ? start.data()[i * N + j] : T{};
-              for (index_t k = 0; k < K; ++k) sum += va(i, k) * vb(k, j);
+              double sum = accumulate ? start.data()[i * N + j] : 0;
+              for (index_t k = 0; k < K; ++k) {
+                sum += convert<double>(va(i, k)) * convert<double>(vb(k, j));
+              }
               want.data()[i * N + j] = sum;
             }
           }
           matmul<T>(Cpu{}, va, vb, accumulate, c.template view<2>());
-          EXPECT_EQ(c.to_vector(), want.to_vector());
+          EXPECT_EQ(c.to_vector(), want.to<C>().to_vector());
           index_t numbers = 0;
-          for (const T value : big.to_vector()) numbers += std::isnan(value) ? 0 : 1;
+          for (const double value : doubles(big)) numbers += std::isnan(value) ? 0 : 1;
           EXPECT_EQ(numbers, M * N) << "wrote beside the result";
         }
       }
@@ -322,6 +326,10 @@ TEST(Matmul, TakesAnyLayoutAndWritesNothingElse) {
            {1, 1, 1}, {1, 5, 3}, {4, 1, 1}, {17, 16, 15}, {3, 40, 1}}) {
     expect_products<float>(M, K, N);
     expect_products<double>(M, K, N);
+    expect_products<bfloat16>(M, K, N);
+    expect_products<bfloat16, float>(M, K, N);
+    expect_products<half>(M, K, N);
+    expect_products<half, float>(M, K, N);
   }
 }
 

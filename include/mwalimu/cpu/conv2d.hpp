@@ -1,4 +1,5 @@
-// cpu/conv2d: convolution on the host. float through oneDNN, double by plain loops.
+// cpu/conv2d: convolution on the host. float, and bfloat16 on processors with AVX-512, through
+// oneDNN; the other types by plain loops.
 //
 // Images are handed to oneDNN as dense NHWC, weights in whatever layout its kernel wants: on
 // AVX-512 that pairing has a fast kernel in all three directions for every layer of our networks,
@@ -24,20 +25,21 @@ enum class Conv2dDirection { forward, backward_data, backward_weight };
 /// All that shapes a convolution primitive.
 struct Conv2dKey {
   Conv2dDirection direction;
+  dnnl::memory::data_type type;           ///< of images and weights; the weights' gradient is float
   std::array<index_t, 4> x, weight, out;  ///< (N, H, W, C), (O, I, kh, kw), (N, Ho, Wo, O)
   index_t stride, padding, groups;
   int threads;
   bool operator==(const Conv2dKey&) const = default;
 
   std::size_t hash() const {
-    return hash_of(static_cast<int>(direction), x[0], x[1], x[2], x[3], weight[0], weight[2],
-                   weight[3], stride, padding, groups, threads);
+    return hash_of(static_cast<int>(direction), static_cast<int>(type), x[0], x[1], x[2], x[3],
+                   weight[0], weight[2], weight[3], stride, padding, groups, threads);
   }
   friend std::ostream& operator<<(std::ostream& out, const Conv2dKey& key) {
-    return out << key.x[0] << 'x' << key.x[1] << 'x' << key.x[2] << 'x' << key.x[3] << " -> "
-               << key.weight[0] << ", kernel " << key.weight[2] << 'x' << key.weight[3]
-               << ", stride " << key.stride << ", padding " << key.padding << ", groups "
-               << key.groups;
+    return out << (key.type == dnnl::memory::data_type::f32 ? "" : "bfloat16 ") << key.x[0] << 'x'
+               << key.x[1] << 'x' << key.x[2] << 'x' << key.x[3] << " -> " << key.weight[0]
+               << ", kernel " << key.weight[2] << 'x' << key.weight[3] << ", stride " << key.stride
+               << ", padding " << key.padding << ", groups " << key.groups;
   }
 };
 
@@ -65,7 +67,8 @@ inline ops::WeightLayout weight_layout(const dnnl::memory::desc& described, bool
   layout.stride_i = blocking.strides[first + 1];
   layout.stride_h = blocking.strides[first + 2];
   layout.stride_w = blocking.strides[first + 3];
-  layout.count = static_cast<index_t>(described.get_size() / sizeof(float));
+  layout.count = static_cast<index_t>(described.get_size() /
+                                      dnnl::memory::data_type_size(described.data_type()));
   index_t step = 1;
   for (int k = blocking.inner_nblks - 1; k >= 0; --k) {
     const auto dimension = blocking.inner_idxs[k] - first;  // -1: the groups
@@ -75,11 +78,15 @@ inline ops::WeightLayout weight_layout(const dnnl::memory::desc& described, bool
     index_t& inner = dimension < 0    ? layout.inner_g
                      : dimension == 0 ? layout.inner_o
                                       : layout.inner_i;
-    require<DnnlError>(dimension <= 1 && block == 1,
-                       "conv2d: oneDNN wants weights in a layout that Mwalimu does not know");
-    block = blocking.inner_blks[k];
+    index_t* pair = dimension == 0 ? &layout.pair_o : dimension == 1 ? &layout.pair_i : nullptr;
+    // A second block of one dimension is known where the first was the innermost of all.
+    require<DnnlError>(
+        dimension <= 1 && (block == 1 || (pair != nullptr && *pair == 1 && inner == 1)),
+        "conv2d: oneDNN wants weights in a layout that Mwalimu does not know");
+    if (block > 1) *pair = block;
+    block *= blocking.inner_blks[k];
     inner = step;
-    step *= block;
+    step *= blocking.inner_blks[k];
   }
   return layout;
 }
@@ -87,16 +94,17 @@ inline ops::WeightLayout weight_layout(const dnnl::memory::desc& described, bool
 inline Conv2dPrimitive make_conv2d(const Conv2dKey& key) {
   using Memory = dnnl::memory;
   using Tag = Memory::format_tag;
-  constexpr auto kFloat = Memory::data_type::f32;
-  const auto image = [](const std::array<index_t, 4>& nhwc) {
-    return Memory::desc({nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, kFloat, Tag::nhwc);
+  const auto image = [&](const std::array<index_t, 4>& nhwc) {
+    return Memory::desc({nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, key.type, Tag::nhwc);
   };
   const auto& w = key.weight;
   const index_t g = key.groups;
   const auto x = image(key.x), out = image(key.out);
-  const Memory::desc weight = g == 1
-                                  ? Memory::desc({w[0], w[1], w[2], w[3]}, kFloat, Tag::any)
-                                  : Memory::desc({g, w[0] / g, w[1], w[2], w[3]}, kFloat, Tag::any);
+  const auto any_layout = [&](Memory::data_type type) {
+    return g == 1 ? Memory::desc({w[0], w[1], w[2], w[3]}, type, Tag::any)
+                  : Memory::desc({g, w[0] / g, w[1], w[2], w[3]}, type, Tag::any);
+  };
+  const auto weight = any_layout(key.type);
   const Memory::dims strides{key.stride, key.stride}, padding{key.padding, key.padding};
   constexpr auto kDirect = dnnl::algorithm::convolution_direct;
   const auto attributes = user_scratchpad();
@@ -123,7 +131,8 @@ inline Conv2dPrimitive make_conv2d(const Conv2dKey& key) {
     }
     case Conv2dDirection::backward_weight: {
       const dnnl::convolution_backward_weights::primitive_desc backward(
-          {kDirect, x, weight, out, strides, padding, padding}, attributes, engine(), forward);
+          {kDirect, x, any_layout(Memory::data_type::f32), out, strides, padding, padding},
+          attributes, engine(), forward);
       return ready("backward weight", backward, dnnl::convolution_backward_weights(backward),
                    backward.diff_weights_desc());
     }
@@ -131,26 +140,29 @@ inline Conv2dPrimitive make_conv2d(const Conv2dKey& key) {
   mwalimu::detail::fail<ValueError>("conv2d: no such direction");
 }
 
-inline std::shared_ptr<const Conv2dPrimitive> conv2d_primitive(Conv2dDirection direction,
-                                                               const std::array<index_t, 4>& x,
-                                                               const std::array<index_t, 4>& weight,
-                                                               const std::array<index_t, 4>& out,
-                                                               const ops::Conv2dOptions& options) {
+inline std::shared_ptr<const Conv2dPrimitive> conv2d_primitive(const Conv2dKey& key) {
   static auto* cache = new PrimitiveCache<Conv2dKey, Conv2dPrimitive>;
-  const Conv2dKey key{direction,    x, weight, out, options.stride, options.padding, options.groups,
-                      num_threads()};
   return cache->get(key, [&] { return make_conv2d(key); });
+}
+template <class T = float>
+std::shared_ptr<const Conv2dPrimitive> conv2d_primitive(Conv2dDirection direction,
+                                                        const std::array<index_t, 4>& x,
+                                                        const std::array<index_t, 4>& weight,
+                                                        const std::array<index_t, 4>& out,
+                                                        const ops::Conv2dOptions& options) {
+  return conv2d_primitive({direction, dnnl_type<T>(), x, weight, out, options.stride,
+                           options.padding, options.groups, num_threads()});
 }
 
 /// `weight` in the layout of a primitive, from the layer's copies where it keeps some.
-inline std::shared_ptr<const float> packed_copy(View<const float, 4> weight,
-                                                const ops::WeightLayout& layout,
-                                                ops::PackedWeights* packed) {
-  const auto pack = [&](float* into) { pack_weights(weight, layout, into); };
+template <class T>
+std::shared_ptr<const T> packed_copy(View<const T, 4> weight, const ops::WeightLayout& layout,
+                                     ops::PackedWeights* packed) {
+  const auto pack = [&](T* into) { pack_weights(weight, layout, into); };
   if (packed != nullptr) return packed->get(layout, weight.data(), pack);
   auto block =
-      CachingAllocator::instance().allocate(static_cast<std::size_t>(layout.count) * sizeof(float));
-  auto* data = reinterpret_cast<float*>(block.get());
+      CachingAllocator::instance().allocate(static_cast<std::size_t>(layout.count) * sizeof(T));
+  auto* data = reinterpret_cast<T*>(block.get());
   pack(data);
   return {std::move(block), data};
 }
@@ -158,70 +170,95 @@ inline std::shared_ptr<const float> packed_copy(View<const float, 4> weight,
 }  // namespace detail
 }  // namespace mwalimu::cpu
 
+namespace mwalimu::cpu {
+
+/// oneDNN's three directions, arguments as those of the operation.
+template <class T>
+void conv2d_dnnl_forward(View<const T, 4> x, View<const T, 4> weight,
+                         const ops::Conv2dOptions& options, ops::PackedWeights* packed,
+                         View<T, 4> out) {
+  dnnl_call("conv2d forward", [&] {
+    const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::forward, x.extents(),
+                                                  weight.extents(), out.extents(), options);
+    const auto w = detail::packed_copy(weight, conv->weight_layout, packed);
+    execute(conv->primitive, conv->scratchpad,
+            {{DNNL_ARG_SRC, wrap(conv->x, x.data())},
+             {DNNL_ARG_WEIGHTS, wrap(conv->weight, w.get())},
+             {DNNL_ARG_DST, wrap(conv->out, out.data())}});
+  });
+}
+template <class T>
+void conv2d_dnnl_backward_data(View<const T, 4> dout, View<const T, 4> weight,
+                               const ops::Conv2dOptions& options, ops::PackedWeights* packed,
+                               View<T, 4> dx) {
+  dnnl_call("conv2d backward data", [&] {
+    const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::backward_data, dx.extents(),
+                                                  weight.extents(), dout.extents(), options);
+    const auto w = detail::packed_copy(weight, conv->weight_layout, packed);
+    execute(conv->primitive, conv->scratchpad,
+            {{DNNL_ARG_DIFF_DST, wrap(conv->out, dout.data())},
+             {DNNL_ARG_WEIGHTS, wrap(conv->weight, w.get())},
+             {DNNL_ARG_DIFF_SRC, wrap(conv->x, dx.data())}});
+  });
+}
+template <class T>
+void conv2d_dnnl_backward_weight(View<const T, 4> x, View<const T, 4> dout,
+                                 const ops::Conv2dOptions& options, bool accumulate,
+                                 View<float, 4> dweight) {
+  dnnl_call("conv2d backward weight", [&] {
+    const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::backward_weight, x.extents(),
+                                                  dweight.extents(), dout.extents(), options);
+    const auto block = CachingAllocator::instance().allocate(
+        static_cast<std::size_t>(conv->weight_layout.count) * sizeof(float));
+    auto* blocked = reinterpret_cast<float*>(block.get());
+    execute(conv->primitive, conv->scratchpad,
+            {{DNNL_ARG_SRC, wrap(conv->x, x.data())},
+             {DNNL_ARG_DIFF_DST, wrap(conv->out, dout.data())},
+             {DNNL_ARG_DIFF_WEIGHTS, wrap(conv->weight, blocked)}});
+    unpack_weights<float>(blocked, conv->weight_layout, accumulate, dweight);
+  });
+}
+
+}  // namespace mwalimu::cpu
+
 namespace mwalimu::ops {
 
 template <class T>
 void conv2d_forward(Cpu, View<const T, 4> x, View<const T, 4> weight, const Conv2dOptions& options,
                     [[maybe_unused]] PackedWeights* packed, View<T, 4> out) {
-  if constexpr (std::is_same_v<T, float>) {
-    cpu::dnnl_call("conv2d forward", [&] {
-      const auto conv = cpu::detail::conv2d_primitive(cpu::Conv2dDirection::forward, x.extents(),
-                                                      weight.extents(), out.extents(), options);
-      const auto w = cpu::detail::packed_copy(weight, conv->weight_layout, packed);
-      cpu::execute(conv->primitive, conv->scratchpad,
-                   {{DNNL_ARG_SRC, cpu::wrap(conv->x, x.data())},
-                    {DNNL_ARG_WEIGHTS, cpu::wrap(conv->weight, w.get())},
-                    {DNNL_ARG_DST, cpu::wrap(conv->out, out.data())}});
-    });
-  } else {
-    cpu::Conv2dLoops<T>(x.extents(), weight.extents(), out.extents(), options)
-        .forward(x.data(), weight, out.data());
+  if constexpr (cpu::kDnnlElement<T>) {
+    if (cpu::dnnl_computes<T>()) {
+      return cpu::conv2d_dnnl_forward<T>(x, weight, options, packed, out);
+    }
   }
+  cpu::Conv2dLoops<T>(x.extents(), weight.extents(), out.extents(), options)
+      .forward(x.data(), weight, out.data());
 }
 
 template <class T>
 void conv2d_backward_data(Cpu, View<const T, 4> dout, View<const T, 4> weight,
                           const Conv2dOptions& options, [[maybe_unused]] PackedWeights* packed,
                           View<T, 4> dx) {
-  if constexpr (std::is_same_v<T, float>) {
-    cpu::dnnl_call("conv2d backward data", [&] {
-      const auto conv =
-          cpu::detail::conv2d_primitive(cpu::Conv2dDirection::backward_data, dx.extents(),
-                                        weight.extents(), dout.extents(), options);
-      const auto w = cpu::detail::packed_copy(weight, conv->weight_layout, packed);
-      cpu::execute(conv->primitive, conv->scratchpad,
-                   {{DNNL_ARG_DIFF_DST, cpu::wrap(conv->out, dout.data())},
-                    {DNNL_ARG_WEIGHTS, cpu::wrap(conv->weight, w.get())},
-                    {DNNL_ARG_DIFF_SRC, cpu::wrap(conv->x, dx.data())}});
-    });
-  } else {
-    cpu::Conv2dLoops<T>(dx.extents(), weight.extents(), dout.extents(), options)
-        .backward_data(dout.data(), weight, dx.data());
+  if constexpr (cpu::kDnnlElement<T>) {
+    if (cpu::dnnl_computes<T>()) {
+      return cpu::conv2d_dnnl_backward_data<T>(dout, weight, options, packed, dx);
+    }
   }
+  cpu::Conv2dLoops<T>(dx.extents(), weight.extents(), dout.extents(), options)
+      .backward_data(dout.data(), weight, dx.data());
 }
 
 template <class T>
 void conv2d_backward_weight(Cpu, View<const T, 4> x, View<const T, 4> dout,
                             const Conv2dOptions& options, bool accumulate,
                             View<accumulate_t<T>, 4> dweight) {
-  if constexpr (std::is_same_v<T, float>) {
-    cpu::dnnl_call("conv2d backward weight", [&] {
-      const auto conv =
-          cpu::detail::conv2d_primitive(cpu::Conv2dDirection::backward_weight, x.extents(),
-                                        dweight.extents(), dout.extents(), options);
-      const auto block = CachingAllocator::instance().allocate(
-          static_cast<std::size_t>(conv->weight_layout.count) * sizeof(float));
-      auto* blocked = reinterpret_cast<float*>(block.get());
-      cpu::execute(conv->primitive, conv->scratchpad,
-                   {{DNNL_ARG_SRC, cpu::wrap(conv->x, x.data())},
-                    {DNNL_ARG_DIFF_DST, cpu::wrap(conv->out, dout.data())},
-                    {DNNL_ARG_DIFF_WEIGHTS, cpu::wrap(conv->weight, blocked)}});
-      cpu::unpack_weights<float>(blocked, conv->weight_layout, accumulate, dweight);
-    });
-  } else {
-    cpu::Conv2dLoops<T>(x.extents(), dweight.extents(), dout.extents(), options)
-        .backward_weight(x.data(), dout.data(), accumulate, dweight);
+  if constexpr (cpu::kDnnlElement<T>) {
+    if (cpu::dnnl_computes<T>()) {
+      return cpu::conv2d_dnnl_backward_weight<T>(x, dout, options, accumulate, dweight);
+    }
   }
+  cpu::Conv2dLoops<T>(x.extents(), dweight.extents(), dout.extents(), options)
+      .backward_weight(x.data(), dout.data(), accumulate, dweight);
 }
 
 }  // namespace mwalimu::ops

@@ -1,5 +1,6 @@
-// cpu/dnnl: the little that every use of oneDNN shares: engine and stream, its errors as ours, a
-// cache of ready primitives, and a register of the implementations that oneDNN chose.
+// cpu/dnnl: the little that every use of oneDNN shares: engine and stream, its errors as ours, its
+// names of element types, a cache of ready primitives, and a register of the implementations that
+// oneDNN chose.
 //
 // The register exists because oneDNN never fails for speed: where no fast kernel takes a shape or a
 // layout it falls back, silently, to a reference loop up to 700 times slower. Tests assert on it.
@@ -23,6 +24,7 @@
 
 #include "mwalimu/core/allocator.hpp"
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/types.hpp"
 
 namespace mwalimu::cpu {
 
@@ -104,6 +106,24 @@ inline void forbid_slow_implementations(bool forbid = true) {
 
 /// Whether oneDNN uses AVX-512 here, so that the promises about implementations bind.
 inline bool has_avx512() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core; }
+
+/// Whether oneDNN has convolutions and products of T on some processor.
+template <class T>
+inline constexpr bool kDnnlElement = std::is_same_v<T, float> || std::is_same_v<T, bfloat16>;
+
+/// Whether it has them on this one: of bfloat16 from AVX-512 on. The others run plain loops.
+template <class T>
+bool dnnl_computes() {
+  if constexpr (std::is_same_v<T, bfloat16>) return has_avx512();
+  return kDnnlElement<T>;
+}
+
+/// oneDNN's name of T.
+template <class T>
+constexpr dnnl::memory::data_type dnnl_type() {
+  static_assert(kDnnlElement<T>);
+  return std::is_same_v<T, float> ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
+}
 
 /// To be called with every primitive descriptor that is made.
 inline void record_implementation(Implementation used) {

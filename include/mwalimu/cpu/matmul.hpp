@@ -1,13 +1,15 @@
-// cpu/matmul: products of matrices on the host. float through oneDNN's sgemm, the other types by
-// plain loops.
+// cpu/matmul: products of matrices on the host. float through oneDNN's sgemm, bfloat16 through its
+// matmul primitive (on processors with AVX-512), the other types by plain loops.
 //
-// sgemm and not oneDNN's matmul primitive: no plan to make and keep for every new shape, any
-// leading dimension, sums in place (beta = 1), and for the products of this library (192 x 1024 x
-// 2048 and their gradients, 192 x 3000 x 128, few x 512 x few) no slower.
+// For float sgemm and not the primitive: no plan to make and keep for every new shape, any leading
+// dimension, sums in place (beta = 1), and for the products of this library (192 x 1024 x 2048 and
+// their gradients, 192 x 3000 x 128, few x 512 x few) no slower. oneDNN has no such call for
+// bfloat16.
 #pragma once
 
 #include <algorithm>
 #include <optional>
+#include <ostream>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -17,7 +19,8 @@
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/cpu/dnnl.hpp"
 
-namespace mwalimu::ops {
+namespace mwalimu {
+namespace ops {
 
 struct MatmulOptions {
   bool transpose_a = false;
@@ -35,6 +38,7 @@ View<T, 2> transposed(View<T, 2> a) {
 struct BlasOperand {
   char transpose;
   index_t leading;
+  bool operator==(const BlasOperand&) const = default;
 };
 template <class T>
 std::optional<BlasOperand> blas_operand(View<const T, 2> a) {
@@ -87,6 +91,77 @@ void matmul_loops(View<const T, 2> a, View<const T, 2> b, bool accumulate, View<
 }
 
 }  // namespace detail
+}  // namespace ops
+
+namespace cpu {
+
+/// All that shapes a product of bfloat16 matrices.
+struct MatmulKey {
+  index_t M, K, N;
+  ops::detail::BlasOperand a, b;
+  index_t c_leading;
+  bool float_result, accumulate;
+  int threads;
+  bool operator==(const MatmulKey&) const = default;
+
+  std::size_t hash() const {
+    return hash_of(M, K, N, a.transpose, a.leading, b.transpose, b.leading, c_leading, float_result,
+                   accumulate, threads);
+  }
+  friend std::ostream& operator<<(std::ostream& out, const MatmulKey& key) {
+    return out << "bfloat16 " << key.M << 'x' << key.K << 'x' << key.N << ' ' << key.a.transpose
+               << key.b.transpose;
+  }
+};
+
+struct MatmulPrimitive {
+  dnnl::matmul primitive;
+  dnnl::memory::desc a, b, c, scratchpad;
+};
+
+namespace detail {
+
+inline MatmulPrimitive make_matmul(const MatmulKey& key) {
+  using Memory = dnnl::memory;
+  const auto matrix = [](index_t rows, index_t columns, const ops::detail::BlasOperand& layout,
+                         Memory::data_type type) {
+    const bool turned = layout.transpose == 'T';
+    return Memory::desc({rows, columns}, type,
+                        turned ? Memory::dims{1, layout.leading} : Memory::dims{layout.leading, 1});
+  };
+  const auto type = Memory::data_type::bf16;
+  const auto a = matrix(key.M, key.K, key.a, type), b = matrix(key.K, key.N, key.b, type);
+  const auto c =
+      matrix(key.M, key.N, {'N', key.c_leading}, key.float_result ? Memory::data_type::f32 : type);
+  auto attributes = user_scratchpad();
+  if (key.accumulate) {
+    dnnl::post_ops add;
+    add.append_sum(1.0f);
+    attributes.set_post_ops(add);
+  }
+  const dnnl::matmul::primitive_desc descriptor({a, b, c}, attributes, engine());
+  record_implementation({"matmul", descriptor.impl_info_str(), mwalimu::detail::concatenate(key)});
+  return {dnnl::matmul(descriptor), a, b, c, descriptor.scratchpad_desc()};
+}
+
+}  // namespace detail
+
+/// c <- a b, or c += a b; c (M, N) has dense rows `c_leading` apart and is float or bfloat16.
+template <class C>
+void matmul_dnnl(const MatmulKey& key, const bfloat16* a, const bfloat16* b, C* c) {
+  static auto* cache = new PrimitiveCache<MatmulKey, MatmulPrimitive>;
+  dnnl_call("matmul", [&] {
+    const auto product = cache->get(key, [&] { return detail::make_matmul(key); });
+    execute(product->primitive, product->scratchpad,
+            {{DNNL_ARG_SRC, wrap(product->a, a)},
+             {DNNL_ARG_WEIGHTS, wrap(product->b, b)},
+             {DNNL_ARG_DST, wrap(product->c, c)}});
+  });
+}
+
+}  // namespace cpu
+
+namespace ops {
 
 /// c <- a b, or c += a b if `accumulate`. Transposes are views with swapped strides.
 ///
@@ -104,9 +179,10 @@ void matmul([[maybe_unused]] Cpu place, View<const T, 2> a, View<const T, 2> b, 
   require<ShapeError>(b.dim(0) == K && c.dim(0) == M && c.dim(1) == N, "matmul: (", M, ", ", K,
                       ") times (", b.dim(0), ", ", N, ") into (", c.dim(0), ", ", c.dim(1), ")");
   if (M == 0 || N == 0) return;
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (cpu::kDnnlElement<T>) {
+    if (!cpu::dnnl_computes<T>()) return detail::matmul_loops(a, b, accumulate, c);
     if (K == 0) return detail::matmul_loops(a, b, accumulate, c);
-    const auto c_layout = detail::blas_operand<T>(c);
+    const auto c_layout = detail::blas_operand<C>(c);
     if (c_layout && c_layout->transpose == 'T') {  // c' = b' a'
       return matmul<T>(place, detail::transposed(b), detail::transposed(a), accumulate,
                        detail::transposed(c));
@@ -119,19 +195,25 @@ void matmul([[maybe_unused]] Cpu place, View<const T, 2> a, View<const T, 2> b, 
       return matmul<T>(place, a, detail::dense_view(detail::gather(b), K, N), accumulate, c);
     }
     if (!c_layout) {
-      std::vector<T> sum(static_cast<std::size_t>(M * N));
-      matmul<T>(place, a, b, false, View<T, 2>(sum.data(), {M, N}, {N, 1}));
+      std::vector<float> sum(static_cast<std::size_t>(M * N));
+      matmul<T>(place, a, b, false, View<float, 2>(sum.data(), {M, N}, {N, 1}));
       for (index_t i = 0; i < M; ++i) {
         for (index_t j = 0; j < N; ++j) {
-          const T value = sum[static_cast<std::size_t>(i * N + j)];
-          c(i, j) = accumulate ? c(i, j) + value : value;
+          const float value = sum[static_cast<std::size_t>(i * N + j)];
+          c(i, j) = convert<C>(accumulate ? convert<float>(c(i, j)) + value : value);
         }
       }
       return;
     }
-    cpu::dnnl_check("matmul", dnnl_sgemm(a_layout->transpose, b_layout->transpose, M, N, K, 1.0f,
-                                         a.data(), a_layout->leading, b.data(), b_layout->leading,
-                                         accumulate ? 1.0f : 0.0f, c.data(), c_layout->leading));
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      return cpu::matmul_dnnl({M, K, N, *a_layout, *b_layout, c_layout->leading,
+                               std::is_same_v<C, float>, accumulate, num_threads()},
+                              a.data(), b.data(), c.data());
+    } else {
+      cpu::dnnl_check("matmul", dnnl_sgemm(a_layout->transpose, b_layout->transpose, M, N, K, 1.0f,
+                                           a.data(), a_layout->leading, b.data(), b_layout->leading,
+                                           accumulate ? 1.0f : 0.0f, c.data(), c_layout->leading));
+    }
   } else {
     detail::matmul_loops(a, b, accumulate, c);
   }
@@ -157,4 +239,5 @@ requires std::is_same_v<T, float> || std::is_same_v<T, double> Tensor<T> matmul(
   return product;
 }
 
-}  // namespace mwalimu::ops
+}  // namespace ops
+}  // namespace mwalimu

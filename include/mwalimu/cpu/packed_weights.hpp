@@ -1,5 +1,5 @@
 // cpu/packed_weights: between weights in a plain layout and the blocked layouts of oneDNN's
-// kernels.
+// kernels, without change of type.
 //
 // oneDNN's own reorders do the same. These loops know that parameters have the output channels
 // densest (conv2d_weight_strides) and walk plain memory in whole rows of output channels, whatever
@@ -10,6 +10,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/tensor.hpp"
@@ -22,7 +25,7 @@ namespace detail {
 struct WeightRows {
   index_t plain, packed;  ///< offsets of the first element
   index_t outputs, inputs;
-  index_t packed_i_stride;  ///< between these input channels in packed memory
+  index_t packed_i_stride;  ///< between these input channels (or their pairs) in packed memory
 };
 
 // Calls body(rows) for all weights, on all threads.
@@ -49,31 +52,44 @@ void for_each_weight_rows(const ops::WeightLayout& layout, const std::array<inde
   });
 }
 
-// to[o / 16 * block_stride + o % 16 * 16 + i] <- from[i * row + o] for 16 rows of `outputs`
-// elements, a multiple of 16. Strips of 64 are copied into the first-level cache before they are
-// transposed, 4 x 4 at a time, which fits into registers.
-template <class T>
-void transpose_rows(const T* __restrict from, index_t row, index_t outputs, T* __restrict to,
-                    index_t block_stride) {
-  constexpr index_t kStrip = 64;
-  T strip[16 * kStrip];
+// to[o / block * block_stride + o % block * 16 + i] <- from[i * row + o] for 16 rows of `outputs`
+// units, a multiple of `block`, which is one of 4. A unit is 4 bytes: a float, or a pair of 16-bit
+// channels. Strips of 64 are copied into the first-level cache before they are transposed, 4 x 4 at
+// a time, which fits into registers.
+inline void transpose_rows(const void* from, index_t row, index_t outputs, void* to, index_t block,
+                           index_t block_stride) {
+  using Unit = std::uint32_t;
+  constexpr index_t kStrip = 64, kBytes = sizeof(Unit);
+  const auto* read = static_cast<const std::byte*>(from);
+  auto* written = static_cast<std::byte*>(to);
+  Unit strip[16 * kStrip];
   for (index_t first = 0; first < outputs; first += kStrip) {
     const index_t width = std::min(kStrip, outputs - first);
     for (index_t i = 0; i < 16; ++i) {
-      std::copy_n(from + i * row + first, width, strip + i * kStrip);
+      std::memcpy(strip + i * kStrip, read + (i * row + first) * kBytes,
+                  static_cast<std::size_t>(width * kBytes));
     }
     for (index_t o = 0; o < width; o += 4) {
-      T* out = to + (first + o) / 16 * block_stride + o % 16 * 16;
+      const index_t at = first + o;
+      std::byte* out = written + (at / block * block_stride + at % block * 16) * kBytes;
       for (index_t i = 0; i < 16; i += 4) {
-        T tile[4][4];
+        Unit tile[4][4];
         for (index_t a = 0; a < 4; ++a) {
           for (index_t b = 0; b < 4; ++b) tile[b][a] = strip[(i + a) * kStrip + o + b];
         }
-        for (index_t b = 0; b < 4; ++b) {
-          for (index_t a = 0; a < 4; ++a) out[b * 16 + i + a] = tile[b][a];
-        }
+        for (index_t b = 0; b < 4; ++b) std::memcpy(out + (b * 16 + i) * kBytes, tile[b], 16);
       }
     }
+  }
+}
+
+// to[2 o] <- first[o], to[2 o + 1] <- second[o].
+template <class T>
+void interleave(const T* __restrict first, const T* __restrict second, index_t count,
+                T* __restrict to) {
+  for (index_t o = 0; o < count; ++o) {
+    to[2 * o] = first[o];
+    to[2 * o + 1] = second[o];
   }
 }
 
@@ -84,6 +100,16 @@ template <class T>
 void pack_weights(View<const T, 4> weight, const ops::WeightLayout& layout, T* packed) {
   const index_t so = weight.stride(0), si = weight.stride(1);
   const index_t block = layout.block_o, inner = layout.inner_o;
+  const index_t pair_o = layout.pair_o, pair_i = layout.pair_i;
+  // Of pairs of inputs, the whole block may be one pair.
+  const bool input_pairs = so == 1 && pair_o == 1 && inner == 2 &&
+                           (pair_i == 2 || (layout.block_i == 2 && layout.inner_i == 1));
+  // Units of 4 bytes in 16 columns: floats, or pairs of 16-bit outputs.
+  constexpr index_t kPerUnit = 4 / std::min<index_t>(4, sizeof(T));
+  const bool transposed_units = sizeof(T) <= 4 && so == 1 && pair_i == 1 && pair_o == kPerUnit &&
+                                layout.inner_i == kPerUnit && inner == 16 * kPerUnit &&
+                                layout.block_i == 16 && block % (4 * kPerUnit) == 0 &&
+                                si % kPerUnit == 0 && layout.stride_o % kPerUnit == 0;
   if (layout.padded_g * layout.padded_o * layout.padded_i != weight.dim(0) * weight.dim(1)) {
     parallel_for(layout.count, 16384,
                  [&](index_t begin, index_t end) { std::fill(packed + begin, packed + end, T{}); });
@@ -93,30 +119,42 @@ void pack_weights(View<const T, 4> weight, const ops::WeightLayout& layout, T* p
         const T* from = weight.data() + rows.plain;
         T* to = packed + rows.packed;
         const index_t ti = rows.packed_i_stride;
-        if (so == 1 && inner == 16 && ti == 1 && rows.inputs == 16 && rows.outputs % 16 == 0) {
-          return detail::transpose_rows(from, si, rows.outputs, to, layout.stride_o);
+        if (transposed_units && rows.inputs == 16 && rows.outputs % block == 0) {
+          return detail::transpose_rows(from, si / kPerUnit, rows.outputs / kPerUnit, to,
+                                        block / kPerUnit, layout.stride_o / kPerUnit);
         }
         for (index_t i = 0; i < rows.inputs; ++i) {
+          const bool two = input_pairs && i % 2 == 0 && i + 1 < rows.inputs;
           for (index_t o = 0; o < rows.outputs; o += block) {
             const T* __restrict run = from + i * si + o * so;
-            T* __restrict into = to + i * ti + o / block * layout.stride_o;
+            T* __restrict into = to + i / pair_i * ti + i % pair_i + o / block * layout.stride_o;
             const index_t length = std::min(block, rows.outputs - o);
-            if (so == 1 && inner == 1) {
+            if (two) {
+              detail::interleave(run, run + si, length, into);
+            } else if (so == 1 && inner == 1) {
               for (index_t k = 0; k < length; ++k) into[k] = run[k];
-            } else {
+            } else if (pair_o == 1) {
               for (index_t k = 0; k < length; ++k) into[k * inner] = run[k * so];
+            } else {
+              for (index_t k = 0; k < length; ++k) {
+                into[k / pair_o * inner + k % pair_o] = run[k * so];
+              }
             }
           }
+          if (two) ++i;
         }
       });
 }
 
-/// weight (O, I, kh, kw; any strides) <- packed, or += packed if `accumulate`.
+/// weight (O, I, kh, kw; any strides) <- packed, or += packed if `accumulate`. Gradients are float,
+/// so the layout has no pairs.
 template <class T>
 void unpack_weights(const T* packed, const ops::WeightLayout& layout, bool accumulate,
                     View<T, 4> weight) {
   const index_t so = weight.stride(0), si = weight.stride(1);
   const index_t block = layout.block_o, inner = layout.inner_o;
+  require<DnnlError>(layout.pair_o == 1 && layout.pair_i == 1,
+                     "conv2d: oneDNN gives a gradient in a layout that Mwalimu does not know");
   detail::for_each_weight_rows(
       layout, weight.extents(), weight.strides(), [&](const detail::WeightRows& rows) {
         const T* from = packed + rows.packed;

@@ -1,5 +1,5 @@
-// ops/packed_weights: weights as kernels want to read them, kept until they change: in the type that
-// the network computes in, and in the layout of a library's kernels.
+// ops/packed_weights: weights as kernels want to read them, kept until they change: in the type
+// that the network computes in, and in the layout of a library's kernels.
 #pragma once
 
 #include <algorithm>
@@ -21,14 +21,17 @@ namespace mwalimu::ops {
 /// counted within a group g. Element (g, o, i, h, w) lies at
 ///
 ///     (g / block_g) stride_g + (o / block_o) stride_o + (i / block_i) stride_i + h stride_h
-///       + w stride_w + (g % block_g) inner_g + (o % block_o) inner_o + (i % block_i) inner_i
+///       + w stride_w + (g % block_g) inner_g + (o % block_o) / pair_o inner_o + o % pair_o
+///       + (i % block_i) / pair_i inner_i + i % pair_i
 ///
 /// The last block of a dimension may be partly empty: what lies there must be zero. A block of 1 is
-/// a plain dimension.
+/// a plain dimension, a pair of 1 no pair. Kernels of 16-bit types have pairs of the channels that
+/// they sum over: an instruction multiplies and adds two neighbours at once.
 struct WeightLayout {
   index_t groups = 1;
   index_t padded_g = 1, padded_o = 0, padded_i = 0;  ///< extents rounded up to whole blocks
   index_t block_g = 1, block_o = 1, block_i = 1;
+  index_t pair_o = 1, pair_i = 1;  ///< channels of a block that are neighbours; divide it
   index_t inner_g = 0, inner_o = 0, inner_i = 0;
   index_t stride_g = 0, stride_o = 0, stride_i = 0, stride_h = 0, stride_w = 0;
   index_t count = 0;  ///< elements, padding included
@@ -83,8 +86,8 @@ class PackedWeights {
       // A graph that is still to run backward keeps the values that it saw forward.
       const bool reusable = copy.bound || (same_layout(copy.tensor, master) &&
                                            copy.tensor.storage().use_count() == 1);
-      if (!reusable) copy.tensor = Tensor<T>::with_strides(master.shape(), master.strides(),
-                                                           master.device());
+      if (!reusable)
+        copy.tensor = Tensor<T>::with_strides(master.shape(), master.strides(), master.device());
       copy.tensor.copy_from(master);
       copy.stale = false;
       forget_packed_from(copy.tensor.data());
@@ -95,8 +98,8 @@ class PackedWeights {
     return copy.tensor;
   }
 
-  /// Makes `copy` the copy of the weights in T. It must hold their values, in their strides, now and
-  /// after every change of them that is announced by invalidate().
+  /// Makes `copy` the copy of the weights in T. It must hold their values, in their strides, now
+  /// and after every change of them that is announced by invalidate().
   template <class T>
   void bind_copy(Tensor<T> copy) {
     const std::lock_guard lock(mutex_);
@@ -182,8 +185,8 @@ class PackedWeights {
 
 namespace detail {
 
-/// What a backend that computes in T reads: the weights themselves where they are of that type, else
-/// a copy in T, kept by `packed` where there is one.
+/// What a backend that computes in T reads: the weights themselves where they are of that type,
+/// else a copy in T, kept by `packed` where there is one.
 template <Real T>
 Tensor<T> weights_in(const Tensor<accumulate_t<T>>& master,
                      [[maybe_unused]] PackedWeights* packed) {
