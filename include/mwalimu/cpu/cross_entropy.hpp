@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 
-#include "mwalimu/core/check.hpp"
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/cpu/fixed_chunks.hpp"
@@ -42,13 +41,6 @@ struct TargetRow {
   double weight() const { return own * class_weight(label) + other * class_weight(partner); }
 };
 
-inline void check_labels(const View<const std::int64_t, 1>& labels, index_t C) {
-  for (index_t b = 0; b < labels.dim(0); ++b) {
-    require<ValueError>(labels(b) >= 0 && labels(b) < C, "cross_entropy: label ", labels(b),
-                        " of sample ", b, " is not a class of ", C);
-  }
-}
-
 }  // namespace detail
 
 template <Real T>
@@ -58,8 +50,6 @@ void cross_entropy_forward(Cpu, View<const T, 2> logits,
                            View<double, 0> total, View<accumulate_t<T>, 0> loss) {
   using A = accumulate_t<T>;
   const index_t B = logits.dim(0), C = logits.dim(1);
-  detail::check_labels(target.label, C);
-  if (target.partner) detail::check_labels(*target.partner, C);
   auto row_loss = Tensor<double>::empty({B});
   double* losses = row_loss.data();
   detail::for_each_row_range(B, C, [&](index_t begin, index_t end) {

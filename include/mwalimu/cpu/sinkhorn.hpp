@@ -207,13 +207,39 @@ void sinkhorn_by_logarithms(View<const T, 2> scores, double eps, int iterations,
   });
 }
 
+template <class T>
+void copy_rows(View<const T, 2> from, T* to) {
+  const index_t P = from.dim(1);
+  for_each_row_range(from.dim(0), P, [&](index_t begin, index_t end) {
+    for (index_t n = begin; n < end; ++n) {
+      std::copy_n(from.data() + n * from.stride(0), P, to + n * P);
+    }
+  });
+}
+
 }  // namespace detail
 
 template <Real T>
-void sinkhorn_codes(Cpu, View<const T, 2> scores, double eps, int iterations,
-                    View<accumulate_t<T>, 2> codes) {
-  if (!detail::sinkhorn_by_scaling(scores, eps, iterations, codes)) {
-    detail::sinkhorn_by_logarithms(scores, eps, iterations, codes);
+void sinkhorn_codes(Cpu, View<const T, 3> scores, View<const T, 2> queue, Scalar queue_rows,
+                    double eps, int iterations, View<accumulate_t<T>, 3> codes) {
+  const index_t B = scores.dim(1), P = scores.dim(2), step = scores.stride(1);
+  const index_t L = detail::queue_rows_in_use(queue_rows.load(), queue.dim(0));
+  Tensor<T> joined;
+  for (index_t a = 0; a < scores.dim(0); ++a) {
+    const T* batch = scores.data() + a * scores.stride(0);
+    View<const T, 2> all{batch, {B + L, P}, {step, 1}};
+    const bool adjacent = queue.data() == batch + B * step && queue.stride(0) == step;
+    if (L > 0 && !adjacent) {
+      if (joined.count() != (B + L) * P) joined = Tensor<T>::empty({B + L, P});
+      detail::copy_rows<T>({batch, {B, P}, {step, 1}}, joined.data());
+      if (a == 0) detail::copy_rows<T>({queue.data(), {L, P}, queue.strides()}, joined.data() + B * P);
+      all = {joined.data(), {B + L, P}, {P, 1}};
+    }
+    const View<accumulate_t<T>, 2> to{
+        codes.data() + a * codes.stride(0), {B, P}, {codes.stride(1), 1}};
+    if (!detail::sinkhorn_by_scaling(all, eps, iterations, to)) {
+      detail::sinkhorn_by_logarithms(all, eps, iterations, to);
+    }
   }
 }
 

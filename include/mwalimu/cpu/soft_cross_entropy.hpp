@@ -31,29 +31,31 @@ std::pair<double, double> mass_and_product(const T* x, const A* q, A peak, index
 
 template <Real T>
 void soft_cross_entropy_forward(Cpu, View<const T, 2> logits, View<const accumulate_t<T>, 2> target,
-                                double tau, View<accumulate_t<T>, 1> peak, View<double, 1> sum,
+                                Scalar tau, View<accumulate_t<T>, 1> peak, View<double, 1> sum,
                                 View<accumulate_t<T>, 1> loss) {
   using A = accumulate_t<T>;
+  const double temperature = tau.load();
   const index_t K = logits.dim(1);
   detail::for_each_row_range(logits.dim(0), K, [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
       const T* x = logits.data() + i * logits.stride(0);
-      const auto row = detail::softmax_row(x, K, static_cast<A>(1 / tau));
+      const auto row = detail::softmax_row(x, K, static_cast<A>(1 / temperature));
       const auto [mass, product] =
           detail::mass_and_product(x, target.data() + i * target.stride(0), row.peak, K);
       peak(i) = row.peak;
       sum(i) = row.sum;
-      loss(i) = static_cast<A>(mass * std::log(row.sum) - product / tau);
+      loss(i) = static_cast<A>(mass * std::log(row.sum) - product / temperature);
     }
   });
 }
 
 template <Real T>
 void soft_cross_entropy_backward(Cpu, View<const T, 2> logits,
-                                 View<const accumulate_t<T>, 2> target, double tau,
+                                 View<const accumulate_t<T>, 2> target, Scalar tau,
                                  View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
                                  View<const accumulate_t<T>, 1> dloss, View<T, 2> dlogits) {
   using A = accumulate_t<T>;
+  const double temperature = tau.load();
   const index_t K = logits.dim(1);
   detail::for_each_row_range(logits.dim(0), K, [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
@@ -64,8 +66,8 @@ void soft_cross_entropy_backward(Cpu, View<const T, 2> logits,
       double total = 0;
 #pragma omp simd reduction(+ : total)
       for (index_t k = 0; k < K; ++k) total += static_cast<double>(q[k]);
-      const A mass = static_cast<A>(total), f = static_cast<A>(1 / tau);
-      const A weight = static_cast<A>(static_cast<double>(dloss(i)) / tau);
+      const A mass = static_cast<A>(total), f = static_cast<A>(1 / temperature);
+      const A weight = static_cast<A>(static_cast<double>(dloss(i)) / temperature);
 #pragma omp simd
       for (index_t k = 0; k < K; ++k) {
         to[k] = convert<T>(weight * (mass * row.probability(convert<A>(x[k]), f) - q[k]));
@@ -76,11 +78,12 @@ void soft_cross_entropy_backward(Cpu, View<const T, 2> logits,
 
 template <Real T>
 void swav_prediction_forward(Cpu, View<const T, 2> scores, View<const accumulate_t<T>, 3> codes,
-                             std::span<const index_t> assign, double tau,
+                             std::span<const index_t> assign, Scalar tau,
                              View<accumulate_t<T>, 1> peak, View<double, 1> sum,
                              View<double, 1> mass, View<accumulate_t<T>, 1> crop_loss,
                              View<accumulate_t<T>, 0> loss) {
   using A = accumulate_t<T>;
+  const double temperature = tau.load();
   const index_t B = codes.dim(1), P = codes.dim(2), rows = scores.dim(0), V = rows / B;
   auto row_loss = Tensor<double>::empty({rows});
   double* losses = row_loss.data();
@@ -88,7 +91,7 @@ void swav_prediction_forward(Cpu, View<const T, 2> scores, View<const accumulate
     for (index_t r = begin; r < end; ++r) {
       const index_t v = r / B, b = r % B;
       const T* x = scores.data() + r * scores.stride(0);
-      const auto row = detail::softmax_row(x, P, static_cast<A>(1 / tau));
+      const auto row = detail::softmax_row(x, P, static_cast<A>(1 / temperature));
       double total_mass = 0, product = 0;
       for (std::size_t i = 0; i < assign.size(); ++i) {
         if (assign[i] == v) continue;
@@ -100,7 +103,7 @@ void swav_prediction_forward(Cpu, View<const T, 2> scores, View<const accumulate
       peak(r) = row.peak;
       sum(r) = row.sum;
       mass(r) = total_mass;
-      losses[r] = total_mass * std::log(row.sum) - product / tau;
+      losses[r] = total_mass * std::log(row.sum) - product / temperature;
     }
   });
   double total = 0;
@@ -118,16 +121,17 @@ void swav_prediction_forward(Cpu, View<const T, 2> scores, View<const accumulate
 
 template <Real T>
 void swav_prediction_backward(Cpu, View<const T, 2> scores, View<const accumulate_t<T>, 3> codes,
-                              std::span<const index_t> assign, double tau,
+                              std::span<const index_t> assign, Scalar tau,
                               View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
                               View<const double, 1> mass, View<const accumulate_t<T>, 0> dloss,
                               View<T, 2> dscores) {
   using A = accumulate_t<T>;
+  const double temperature = tau.load();
   const index_t B = codes.dim(1), P = codes.dim(2), rows = scores.dim(0), V = rows / B;
   const index_t A_count = static_cast<index_t>(assign.size());
-  const A f = static_cast<A>(1 / tau);
+  const A f = static_cast<A>(1 / temperature);
   const A weight = static_cast<A>(static_cast<double>(dloss()) /
-                                  (static_cast<double>(A_count * (V - 1) * B) * tau));
+                                  (static_cast<double>(A_count * (V - 1) * B) * temperature));
   detail::for_each_row_range(rows, P, [&](index_t begin, index_t end) {
     constexpr index_t kTile = 256;
     alignas(64) A code[kTile];  // the sum of the codes that this row predicts

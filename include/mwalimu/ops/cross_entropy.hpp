@@ -25,9 +25,15 @@ struct CrossEntropyTarget {
 
 /// loss, and for the backward pass: peak and sum of each row's softmax as in soft_cross_entropy,
 /// and total, the sum of the weights that the mean divides by.
-/// @throws ValueError  a label outside [0, C).
+/// Labels lie in [0, C): the Cpu relies on it (cross_entropy has looked), on the Gpu, where nobody
+/// waits for an answer, any other makes the loss and its row of gradients NaN.
 template <Real T>
 void cross_entropy_forward(Cpu, View<const T, 2> logits,
+                           const CrossEntropyTarget<accumulate_t<T>>& target,
+                           View<accumulate_t<T>, 1> peak, View<double, 1> sum,
+                           View<double, 0> total, View<accumulate_t<T>, 0> loss);
+template <Real T>
+void cross_entropy_forward(Gpu, View<const T, 2> logits,
                            const CrossEntropyTarget<accumulate_t<T>>& target,
                            View<accumulate_t<T>, 1> peak, View<double, 1> sum,
                            View<double, 0> total, View<accumulate_t<T>, 0> loss);
@@ -39,6 +45,24 @@ void cross_entropy_backward(Cpu, View<const T, 2> logits,
                             View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
                             View<const double, 0> total, View<const accumulate_t<T>, 0> dloss,
                             View<T, 2> dlogits);
+template <Real T>
+void cross_entropy_backward(Gpu, View<const T, 2> logits,
+                            const CrossEntropyTarget<accumulate_t<T>>& target,
+                            View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
+                            View<const double, 0> total, View<const accumulate_t<T>, 0> dloss,
+                            View<T, 2> dlogits);
+
+/// Refuses labels outside [0, C). cross_entropy does so itself on the Cpu; a program that trains on a
+/// device calls this once for its labels before they go there.
+/// @param labels  (B), on the host.
+/// @throws ValueError
+inline void check_labels(const Tensor<std::int64_t>& labels, index_t C) {
+  const auto view = labels.view<1>();
+  for (index_t b = 0; b < view.dim(0); ++b) {
+    require<ValueError>(view(b) >= 0 && view(b) < C, "cross_entropy: label ", view(b),
+                        " of sample ", b, " is not a class of ", C);
+  }
+}
 
 template <Real A>
 struct CrossEntropyOptions {
@@ -61,6 +85,8 @@ Variable<accumulate_t<T>> cross_entropy(const Variable<T>& logits,
   const Shape batch{shape[0]};
   require<ShapeError>(labels.shape() == batch, "cross_entropy: want labels ", batch, ", got ",
                       labels.shape());
+  require<DeviceError>(labels.device() == logits.value().device(), "cross_entropy: logits are on ",
+                       logits.value().device(), ", labels on ", labels.device());
   if (partners != nullptr) {
     require<ShapeError>(partners->shape() == batch && lambda->shape() == batch,
                         "cross_entropy: want partners and lambda ", batch, ", got ",
@@ -76,6 +102,10 @@ Variable<accumulate_t<T>> cross_entropy(const Variable<T>& logits,
                       options.label_smoothing);
 
   const Tensor<T> x = with_rows(logits.value());
+  if (x.device().is_cpu()) {
+    check_labels(labels, shape[1]);
+    if (partners != nullptr) check_labels(*partners, shape[1]);
+  }
   // Owners of what the target's views show, kept for the backward pass.
   const Tensor<std::int64_t> label = labels.contiguous();
   const Tensor<std::int64_t> partner = partners ? partners->contiguous() : Tensor<std::int64_t>();
@@ -120,7 +150,8 @@ Variable<accumulate_t<T>> cross_entropy(const Variable<T>& logits,
 /// @param labels  (B) classes y in [0, C).
 /// @return        scalar, nats. With eps = 0.1 and C = 3 it cannot fall below 0.2911.
 /// @throws ShapeError  extents disagree, or the batch is empty.
-/// @throws ValueError  a label outside [0, C), or a smoothing outside [0, 1).
+/// @throws ValueError  a label outside [0, C), on the Cpu (on a device: see check_labels), or a
+///                     smoothing outside [0, 1).
 ///
 /// Saves     two numbers a row.  Moves  logits once forward; logits and dlogits once backward.
 /// Accuracy  the row maximum is subtracted and never added back.

@@ -14,10 +14,16 @@ namespace mwalimu::ops {
 template <Real T>
 void l2_normalize_forward(Cpu, View<const T, 2> x, double eps, View<T, 2> y,
                           View<accumulate_t<T>, 1> norm);
+template <Real T>
+void l2_normalize_forward(Gpu, View<const T, 2> x, double eps, View<T, 2> y,
+                          View<accumulate_t<T>, 1> norm);
 
 /// dx[b, :] <- (dy - y (y . dy)) / norm, and dy / eps where the norm is below eps.
 template <Real T>
 void l2_normalize_backward(Cpu, View<const T, 2> dy, View<const T, 2> y,
+                           View<const accumulate_t<T>, 1> norm, double eps, View<T, 2> dx);
+template <Real T>
+void l2_normalize_backward(Gpu, View<const T, 2> dy, View<const T, 2> y,
                            View<const accumulate_t<T>, 1> norm, double eps, View<T, 2> dx);
 
 /// y[b, :] = x[b, :] / max(|x[b, :]|_2, eps): SwAV's embeddings on the unit sphere.

@@ -13,10 +13,14 @@ namespace mwalimu::ops {
 /// result <- factor * sum of x.
 template <Real T>
 void sum_forward(Cpu, View<const T, 1> x, double factor, View<accumulate_t<T>, 0> result);
+template <Real T>
+void sum_forward(Gpu, View<const T, 1> x, double factor, View<accumulate_t<T>, 0> result);
 
 /// Every element of dx <- factor * dresult.
 template <Real T>
 void sum_backward(Cpu, View<const accumulate_t<T>, 0> dresult, double factor, View<T, 1> dx);
+template <Real T>
+void sum_backward(Gpu, View<const accumulate_t<T>, 0> dresult, double factor, View<T, 1> dx);
 
 namespace detail {
 

@@ -9,6 +9,7 @@
 
 #include "mwalimu/autograd/variable.hpp"
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/scalar.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/ops/rows.hpp"
 
@@ -18,13 +19,22 @@ namespace mwalimu::ops {
 /// sum[i] <- sum_k exp((logits[i, k] - peak[i]) / tau), for the backward pass.
 template <Real T>
 void soft_cross_entropy_forward(Cpu, View<const T, 2> logits, View<const accumulate_t<T>, 2> target,
-                                double tau, View<accumulate_t<T>, 1> peak, View<double, 1> sum,
+                                Scalar tau, View<accumulate_t<T>, 1> peak, View<double, 1> sum,
+                                View<accumulate_t<T>, 1> loss);
+template <Real T>
+void soft_cross_entropy_forward(Gpu, View<const T, 2> logits, View<const accumulate_t<T>, 2> target,
+                                Scalar tau, View<accumulate_t<T>, 1> peak, View<double, 1> sum,
                                 View<accumulate_t<T>, 1> loss);
 
 /// dlogits[i, k] <- dloss[i] / tau (softmax[i, k] sum_j target[i, j] - target[i, k]).
 template <Real T>
 void soft_cross_entropy_backward(Cpu, View<const T, 2> logits,
-                                 View<const accumulate_t<T>, 2> target, double tau,
+                                 View<const accumulate_t<T>, 2> target, Scalar tau,
+                                 View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
+                                 View<const accumulate_t<T>, 1> dloss, View<T, 2> dlogits);
+template <Real T>
+void soft_cross_entropy_backward(Gpu, View<const T, 2> logits,
+                                 View<const accumulate_t<T>, 2> target, Scalar tau,
                                  View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
                                  View<const accumulate_t<T>, 1> dloss, View<T, 2> dlogits);
 
@@ -32,7 +42,13 @@ void soft_cross_entropy_backward(Cpu, View<const T, 2> logits,
 /// codes that a row is compared with, are (V B), for the backward pass.
 template <Real T>
 void swav_prediction_forward(Cpu, View<const T, 2> scores, View<const accumulate_t<T>, 3> codes,
-                             std::span<const index_t> assign, double tau,
+                             std::span<const index_t> assign, Scalar tau,
+                             View<accumulate_t<T>, 1> peak, View<double, 1> sum,
+                             View<double, 1> mass, View<accumulate_t<T>, 1> crop_loss,
+                             View<accumulate_t<T>, 0> loss);
+template <Real T>
+void swav_prediction_forward(Gpu, View<const T, 2> scores, View<const accumulate_t<T>, 3> codes,
+                             std::span<const index_t> assign, Scalar tau,
                              View<accumulate_t<T>, 1> peak, View<double, 1> sum,
                              View<double, 1> mass, View<accumulate_t<T>, 1> crop_loss,
                              View<accumulate_t<T>, 0> loss);
@@ -40,7 +56,13 @@ void swav_prediction_forward(Cpu, View<const T, 2> scores, View<const accumulate
 /// dscores[v B + b, k] <- dloss / (A (V - 1) B tau) sum_{i != v} (mass_i softmax - codes[i, b, k]).
 template <Real T>
 void swav_prediction_backward(Cpu, View<const T, 2> scores, View<const accumulate_t<T>, 3> codes,
-                              std::span<const index_t> assign, double tau,
+                              std::span<const index_t> assign, Scalar tau,
+                              View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
+                              View<const double, 1> mass, View<const accumulate_t<T>, 0> dloss,
+                              View<T, 2> dscores);
+template <Real T>
+void swav_prediction_backward(Gpu, View<const T, 2> scores, View<const accumulate_t<T>, 3> codes,
+                              std::span<const index_t> assign, Scalar tau,
                               View<const accumulate_t<T>, 1> peak, View<const double, 1> sum,
                               View<const double, 1> mass, View<const accumulate_t<T>, 0> dloss,
                               View<T, 2> dscores);
@@ -49,7 +71,7 @@ void swav_prediction_backward(Cpu, View<const T, 2> scores, View<const accumulat
 ///
 /// @param logits  (B, K) scores, any finite value; differentiable.
 /// @param target  (B, K) on the same device; a constant: no gradient flows into it.
-/// @param tau     temperature, > 0, dimensionless.
+/// @param tau     temperature, > 0, dimensionless; may lie on the device.
 /// @return        (B) loss in nats; ops::mean reduces it.
 /// @throws ShapeError  logits is not rank 2 or has no columns, or target has another shape.
 /// @throws ValueError  tau <= 0 or NaN.
@@ -61,13 +83,13 @@ void swav_prediction_backward(Cpu, View<const T, 2> scores, View<const accumulat
 /// Source    Caron et al. 2020, arXiv:2006.09882, eq. (2).
 template <Real T>
 Variable<accumulate_t<T>> soft_cross_entropy(const Variable<T>& logits,
-                                             const Tensor<accumulate_t<T>>& target, double tau) {
+                                             const Tensor<accumulate_t<T>>& target, Scalar tau) {
   using A = accumulate_t<T>;
   const Shape shape = logits.shape();
   require<ShapeError>(shape.rank() == 2 && shape == target.shape() && shape[1] >= 1,
                       "soft_cross_entropy: want logits and target both (B, K), got ", shape,
                       " and ", target.shape());
-  require<ValueError>(tau > 0, "soft_cross_entropy: want tau > 0, got ", tau);
+  require<ValueError>(tau.value > 0, "soft_cross_entropy: want tau > 0, got ", tau.value);
   const Tensor<T> x = detail::with_rows(logits.value());
   const Tensor<A> q = detail::with_rows(target);
   auto peak = Tensor<A>::empty({shape[0]}, x.device());
@@ -106,7 +128,7 @@ struct SwavLoss {
 /// @param codes   (A, B, P) q of the assigned crops, in the order of `assign`; constants.
 /// @param assign  A different crops in [0, V); SwAV: 0 and 1.
 /// @param V       crops a sample, 2 or more.
-/// @param tau     temperature, > 0 (SwAV: 0.1).
+/// @param tau     temperature, > 0 (SwAV: 0.1); may lie on the device.
 /// @return        the loss in nats, and each crop's part of it.
 /// @throws ShapeError  scores or codes do not fit each other, V and assign.
 /// @throws ValueError  V < 2, tau <= 0, or assign is empty, repeats a crop or leaves [0, V).
@@ -119,11 +141,11 @@ template <Real T>
 SwavLoss<accumulate_t<T>> swav_prediction_loss(const Variable<T>& scores,
                                                const Tensor<accumulate_t<T>>& codes,
                                                std::span<const index_t> assign, index_t V,
-                                               double tau) {
+                                               Scalar tau) {
   using A = accumulate_t<T>;
   const Shape shape = scores.shape(), code_shape = codes.shape();
   require<ValueError>(V >= 2, "swav_prediction_loss: want two crops or more, got ", V);
-  require<ValueError>(tau > 0, "swav_prediction_loss: want tau > 0, got ", tau);
+  require<ValueError>(tau.value > 0, "swav_prediction_loss: want tau > 0, got ", tau.value);
   require<ValueError>(!assign.empty(), "swav_prediction_loss: no crop is assigned a code");
   require<ShapeError>(shape.rank() == 2 && code_shape.rank() == 3 && code_shape[1] >= 1 &&
                           code_shape[2] >= 1 &&
