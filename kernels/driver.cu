@@ -1,0 +1,3 @@
+#include "driver.cuh"
+
+template struct mwalimu::gpu::BasicDriver<>;

@@ -1,0 +1,10 @@
+# Every kernel's stem: NAME.cuh holds it, NAME.cu instantiates it. Compiled by nvcc for a device, and by
+# g++ for the emulated device of the tests.
+set(mwalimu_kernel_stems
+  accumulate
+  copy
+)
+# What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.
+set(mwalimu_device_stems
+  driver
+)
