@@ -224,6 +224,50 @@ TEST(MultiCrop, WritesViewMajorRowsFromTheRightSensor) {
                ShapeError);
 }
 
+// The batch's form makes what single samples make, from any rows of the images, with sample numbers
+// that go on where another rank's end; 16-bit types round its floats.
+TEST(CropGroup, IsTheSameCropsAsSampleBySample) {
+  const MultiCropOptions options = MultiCropOptions::strong("2x13,3x8");
+  constexpr index_t B = 3, first = 5;
+  constexpr int H = 20, W = 17, N = 4;
+  auto images = Tensor<std::uint8_t>::empty({N, H, W, 3});
+  RandomStream random(1, Purpose::test);
+  for (auto& byte : images.span()) byte = static_cast<std::uint8_t>(random.bits() >> 24);
+  const auto pairs = Tensor<index_t>::from({2, 0, 3, 3, 1, 2}, {B, 2});
+  std::vector<Tensor<float>> views;
+  std::vector<Tensor<bfloat16>> rounded;
+  multi_crop(options, 9, Scalar(11), images, pairs, views, first);
+  multi_crop(options, 9, Scalar(11), images, pairs, rounded, first);
+
+  std::vector<float> large(2 * B * 13 * 13 * 3, NAN), small(3 * B * 8 * 8 * 3, NAN);
+  float* const groups[] = {large.data(), small.data()};
+  CropScratch scratch;
+  for (index_t b = 0; b < B; ++b) {
+    const auto image = [&](int sensor) {
+      const index_t row = pairs.view<2>()(b, sensor);
+      return ByteImage{images.data() + row * H * W * 3, H, W};
+    };
+    multi_crop(options, 9, 11, static_cast<std::uint64_t>(first + b), image(0), image(1), b, B,
+               groups, scratch);
+  }
+  EXPECT_EQ(views[0].to_vector(), large);
+  EXPECT_EQ(views[1].to_vector(), small);
+  for (std::size_t i = 0; i < small.size(); ++i) {
+    ASSERT_EQ(rounded[1].span()[i], bfloat16(small[i]));
+  }
+}
+
+TEST(CropGroup, OneSensorIsBothOfAPair) {
+  const MultiCropOptions options = MultiCropOptions::study("2x7");
+  auto images = Tensor<std::uint8_t>::full({2, 9, 9, 3}, 7);
+  std::vector<Tensor<float>> one, two;
+  multi_crop(options, 1, Scalar(2), images, Tensor<index_t>::from({1, 0}, {2, 1}), one);
+  multi_crop(options, 1, Scalar(2), images, Tensor<index_t>::from({1, 1, 0, 0}, {2, 2}), two);
+  EXPECT_EQ(one[0].to_vector(), two[0].to_vector());
+  EXPECT_THROW(multi_crop(options, 1, Scalar(2), images, Tensor<index_t>::from({1, 0}, {2}), one),
+               ShapeError);
+}
+
 TEST(ApplyCrop, TheFullBoxAloneIsTheNormalisedImageExactly) {
   const RandomImage image(31, 31);
   CropParameters p;

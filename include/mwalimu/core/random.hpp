@@ -83,8 +83,12 @@ class RandomStream {
   }
   /// [0, 1).
   constexpr float uniform() { return uniform_from_bits(bits()); }
-  /// [low, high); `low` where they are equal.
-  constexpr float uniform(float low, float high) { return low + (high - low) * uniform(); }
+  /// [low, high); `low` where they are equal. The product is exact in double, so that compilers that
+  /// fuse it with the sum, and those that do not, draw the same number: a device draws what a host does.
+  constexpr float uniform(float low, float high) {
+    const double width = static_cast<double>(high - low);
+    return static_cast<float>(width * static_cast<double>(uniform()) + static_cast<double>(low));
+  }
   /// An integer in [0, n), 1 <= n < 2^32. The bias of multiply-shift over 64 bits is below n / 2^64.
   constexpr std::uint64_t below(std::uint64_t n) {
     const std::uint64_t high = bits(), low = bits();

@@ -10,6 +10,7 @@
 #include <numbers>
 #include <vector>
 
+#include "mwalimu/core/config.hpp"
 #include "mwalimu/data/crop_resize.hpp"
 #include "mwalimu/data/pixels.hpp"
 
@@ -22,7 +23,7 @@ struct Projective {
   std::array<double, 9> m{1, 0, 0, 0, 1, 0, 0, 0, 1};
 
   /// (a * b)(p) = a(b(p)).
-  friend Projective operator*(const Projective& a, const Projective& b) {
+  friend constexpr Projective operator*(const Projective& a, const Projective& b) {
     Projective c;
     for (std::size_t i = 0; i < 3; ++i) {
       for (std::size_t j = 0; j < 3; ++j) {
@@ -33,18 +34,20 @@ struct Projective {
     return c;
   }
   /// The image of (x, y).
-  std::array<double, 2> operator()(double x, double y) const {
+  constexpr std::array<double, 2> operator()(double x, double y) const {
     const double w = m[6] * x + m[7] * y + m[8];
     return {(m[0] * x + m[1] * y + m[2]) / w, (m[3] * x + m[4] * y + m[5]) / w};
   }
+  /// Whether no point is divided by its depth.
+  constexpr bool affine() const { return m[6] == 0 && m[7] == 0 && m[8] == 1; }
   friend bool operator==(const Projective&, const Projective&) = default;
 };
 
 /// Swaps left and right.
-inline Projective horizontal_flip() { return {{-1, 0, 0, 0, 1, 0, 0, 0, 1}}; }
+constexpr Projective horizontal_flip() { return {{-1, 0, 0, 0, 1, 0, 0, 0, 1}}; }
 
 /// [cos, sin; -sin, cos] of the angle, in a square frame: see correct_aspect.
-inline Projective rotation(double degrees) {
+MWALIMU_HOST_DEVICE inline Projective rotation(double degrees) {
   const double angle = degrees * std::numbers::pi / 180.0;
   const double c = std::cos(angle), s = std::sin(angle);
   return {{c, s, 0, -s, c, 0, 0, 0, 1}};
@@ -52,13 +55,13 @@ inline Projective rotation(double degrees) {
 
 /// Magnifies by `factor` about a point that lies at the fractions (x, y) of the width and height;
 /// both 0.5: about the centre. factor > 0.
-inline Projective zoom(double factor, double x, double y) {
+constexpr Projective zoom(double factor, double x, double y) {
   const double s = 1.0 / factor;
   return {{s, 0, (1 - s) * (2 * x - 1), 0, s, (1 - s) * (2 * y - 1), 0, 0, 1}};
 }
 
 /// Makes an affine map that was written for a square frame keep angles on a height x width image.
-inline Projective correct_aspect(Projective map, int height, int width) {
+constexpr Projective correct_aspect(Projective map, int height, int width) {
   map.m[1] *= static_cast<double>(height) / width;
   map.m[3] *= static_cast<double>(width) / height;
   return map;
@@ -72,7 +75,7 @@ inline Projective correct_aspect(Projective map, int height, int width) {
 /// The diagonals of the moved frame cross at (x, y), which is where the centre goes; along a
 /// diagonal the map is a fractional line through three known points, which gives all eight
 /// coefficients. Source  fastai.vision.augment.Warp, which solves for them.
-inline Projective warp(double x, double y) {
+constexpr Projective warp(double x, double y) {
   return {{1 - y * y, -x * y, x, -x * y, 1 - x * x, y, x, y, 1}};
 }
 
@@ -85,7 +88,7 @@ struct SampleScratch {
 namespace detail {
 
 // Folds a coordinate into [0, last] by mirroring at both ends, as often as needed.
-inline float reflect_coordinate(float t, float last) {
+MWALIMU_HOST_DEVICE inline float reflect_coordinate(float t, float last) {
   t = std::abs(t);
   const float period = 2.0f * last;
   t -= period * std::floor(t / period);
@@ -93,6 +96,22 @@ inline float reflect_coordinate(float t, float last) {
   // Rounding may leave the range by a little; a point at infinity is NaN here and fails the test.
   t = t >= 0.0f ? t : 0.0f;
   return t > last ? last : t;
+}
+
+// Output pixels -> [-1, 1] -> map -> [-1, 1] -> pixels of the image, as one matrix. The divisions come
+// last, so that the identity has coefficients 1 and 0 exactly.
+constexpr Projective pixel_map(const CropBox& box, const Projective& map, int out_height,
+                               int out_width) {
+  const double half_w = (box.width - 1) / 2.0, half_h = (box.height - 1) / 2.0;
+  const Projective to_pixels{{half_w, 0, half_w + box.left, 0, half_h, half_h + box.top, 0, 0, 1}};
+  Projective t = to_pixels * map;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double along_x = t.m[3 * i], along_y = t.m[3 * i + 1];
+    t.m[3 * i] = out_width > 1 ? 2 * along_x / (out_width - 1) : 0;
+    t.m[3 * i + 1] = out_height > 1 ? 2 * along_y / (out_height - 1) : 0;
+    t.m[3 * i + 2] -= (out_width > 1 ? along_x : 0) + (out_height > 1 ? along_y : 0);
+  }
+  return t;
 }
 
 }  // namespace detail
@@ -118,18 +137,8 @@ void sample_projective(const Image& image, const CropBox& box, const Projective&
                       " pixels is too large, want fewer than 2^31");
   out.resize(out_height, out_width);
 
-  // Output pixels -> [-1, 1] -> map -> [-1, 1] -> image pixels, as one matrix. The divisions come
-  // last, so that the identity has coefficients 1 and 0 exactly.
-  const double half_w = (box.width - 1) / 2.0, half_h = (box.height - 1) / 2.0;
-  const Projective to_pixels{{half_w, 0, half_w + box.left, 0, half_h, half_h + box.top, 0, 0, 1}};
-  Projective t = to_pixels * map;
-  for (std::size_t i = 0; i < 3; ++i) {
-    const double along_x = t.m[3 * i], along_y = t.m[3 * i + 1];
-    t.m[3 * i] = out_width > 1 ? 2 * along_x / (out_width - 1) : 0;
-    t.m[3 * i + 1] = out_height > 1 ? 2 * along_y / (out_height - 1) : 0;
-    t.m[3 * i + 2] -= (out_width > 1 ? along_x : 0) + (out_height > 1 ? along_y : 0);
-  }
-  const bool affine = t.m[6] == 0 && t.m[7] == 0 && t.m[8] == 1;
+  const Projective t = detail::pixel_map(box, map, out_height, out_width);
+  const bool affine = t.affine();
 
   const auto n = static_cast<std::size_t>(out_width);
   for (auto* v :

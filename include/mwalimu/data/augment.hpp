@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -66,14 +67,15 @@ inline void validate(const AugmentOptions& o) {
 }
 
 /// The neutral parameters: the whole image, resized and nothing else.
-inline AugmentParameters evaluation_parameters(int height, int width) {
+constexpr AugmentParameters evaluation_parameters(int height, int width) {
   return {.box = {0, 0, height, width}};
 }
 
 /// Draws one training input from a stream. Everything is drawn whether it applies or not.
 /// Source  fastai.vision.augment (Flip, Rotate, Zoom, Warp, Brightness, Contrast).
-inline AugmentParameters draw_augment(const AugmentOptions& o, RandomStream random, int height,
-                                      int width) {
+MWALIMU_HOST_DEVICE inline AugmentParameters draw_augment(const AugmentOptions& o,
+                                                          RandomStream random, int height,
+                                                          int width) {
   AugmentParameters p = evaluation_parameters(height, width);
   const auto maybe = [&](float probability, float value, float neutral) {
     return random.chance(probability) ? value : neutral;
@@ -110,16 +112,26 @@ inline AugmentParameters draw_tta(const AugmentOptions& options, std::uint64_t s
   return draw_augment(options, RandomStream(seed, Purpose::augment, step, sample), height, width);
 }
 
+namespace detail {
+
+// What adjust_lighting adds to a logit.
+MWALIMU_HOST_DEVICE inline float lighting_bias(float brightness) {
+  return std::log(brightness / (1.0f - brightness));
+}
+MWALIMU_HOST_DEVICE inline float light(float value, float bias, float contrast) {
+  const float x = std::min(std::max(value, 1e-7f), 1.0f - 1e-7f);
+  const float logit = std::log(x / (1.0f - x));
+  return 1.0f / (1.0f + std::exp(-(logit + bias) * contrast));
+}
+
+}  // namespace detail
+
 /// x <- sigmoid((logit x + logit brightness) * contrast), with x clamped to [1e-7, 1 - 1e-7]
 /// before. Brightness 0.5 and contrast 1 leave the image as it is.
 inline void adjust_lighting(PlanarImage& image, float brightness, float contrast) {
   if (brightness == 0.5f && contrast == 1.0f) return;
-  const float bias = std::log(brightness / (1.0f - brightness));
-  for (float& value : image.values()) {
-    const float x = std::min(std::max(value, 1e-7f), 1.0f - 1e-7f);
-    const float logit = std::log(x / (1.0f - x));
-    value = 1.0f / (1.0f + std::exp(-(logit + bias) * contrast));
-  }
+  const float bias = detail::lighting_bias(brightness);
+  for (float& value : image.values()) value = detail::light(value, bias, contrast);
 }
 
 /// Memory of one thread that makes inputs.
@@ -129,11 +141,31 @@ struct AugmentScratch {
 };
 
 /// The geometric part of `p` for its box: what an output point reads, see Projective.
-inline Projective augment_map(const AugmentParameters& p) {
+MWALIMU_HOST_DEVICE inline Projective augment_map(const AugmentParameters& p) {
   Projective map = rotation(p.degrees) * zoom(p.zoom, p.zoom_x, p.zoom_y);
   if (p.flip) map = horizontal_flip() * map;
   return warp(p.warp_x, p.warp_y) * correct_aspect(map, p.box.height, p.box.width);
 }
+
+namespace detail {
+
+// Extents that the box is first shrunk to by areas; 0 x 0: it is sampled as it is. A box more than
+// twice as large as the result is shrunk to twice the result's size, unless the map itself reads it
+// more densely.
+constexpr std::array<int, 2> shrunk_extents(const AugmentParameters& p, const Projective& map,
+                                            int size) {
+  double low = 1e30, high = -1e30;
+  for (int corner = 0; corner < 4; ++corner) {
+    const auto at = map(corner < 2 ? -1.0 : 1.0, corner % 2 == 0 ? -1.0 : 1.0);
+    low = std::min(low, std::min(at[0], at[1]));
+    high = std::max(high, std::max(at[0], at[1]));
+  }
+  const double shrink = std::min(p.box.height, p.box.width) / (2.0 * size);
+  if (!(shrink > 1 && shrink > 2 / (high - low))) return {0, 0};
+  return {static_cast<int>(p.box.height / shrink), static_cast<int>(p.box.width / shrink)};
+}
+
+}  // namespace detail
 
 /// Makes the input that `p` describes: (size, size, 3) normalised floats at `out`, interleaved.
 ///
@@ -144,19 +176,9 @@ inline Projective augment_map(const AugmentParameters& p) {
 inline void apply_augment(const ByteImage& image, const AugmentParameters& p, int size,
                           const Normalisation& normalisation, float* out, AugmentScratch& scratch) {
   const Projective map = augment_map(p);
-  double low = 1e30, high = -1e30;
-  for (const double x : {-1.0, 1.0}) {
-    for (const double y : {-1.0, 1.0}) {
-      for (const double t : map(x, y)) {
-        low = std::min(low, t);
-        high = std::max(high, t);
-      }
-    }
-  }
-  const double shrink = std::min(p.box.height, p.box.width) / (2.0 * size);
-  if (shrink > 1 && shrink > 2 / (high - low)) {
-    area_resize(image, p.box, static_cast<int>(p.box.height / shrink),
-                static_cast<int>(p.box.width / shrink), scratch.shrunk);
+  const auto [shrunk_height, shrunk_width] = detail::shrunk_extents(p, map, size);
+  if (shrunk_height > 0) {
+    area_resize(image, p.box, shrunk_height, shrunk_width, scratch.shrunk);
     sample_projective(scratch.shrunk, whole(scratch.shrunk), map, size, size, scratch.view,
                       scratch.sample);
   } else {

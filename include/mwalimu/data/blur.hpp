@@ -6,9 +6,28 @@
 #include <cstddef>
 #include <vector>
 
+#include "mwalimu/core/config.hpp"
 #include "mwalimu/data/pixels.hpp"
 
 namespace mwalimu::data {
+
+namespace detail {
+
+MWALIMU_HOST_DEVICE inline double gaussian(int x, float sigma) {
+  const double z = x / static_cast<double>(sigma);
+  return std::exp(-0.5 * z * z);
+}
+
+// Reflection that does not repeat the edge (... 2 1 0 1 2 ...), for any distance and any extent.
+constexpr int reflect_index(int i, int extent) {
+  if (extent == 1) return 0;
+  const int period = 2 * (extent - 1);
+  i %= period;
+  if (i < 0) i += period;
+  return i < extent ? i : period - i;
+}
+
+}  // namespace detail
 
 /// exp(-x^2 / (2 sigma^2)) at x = -radius..radius, divided by its sum: 2 * radius + 1 weights.
 /// @throws ValueError  sigma <= 0 or NaN, radius < 0.
@@ -19,8 +38,7 @@ inline std::vector<float> gaussian_kernel(float sigma, int radius) {
   std::vector<double> weight(static_cast<std::size_t>(2 * radius + 1));
   double sum = 0;
   for (int x = -radius; x <= radius; ++x) {
-    const double z = x / static_cast<double>(sigma);
-    sum += weight[static_cast<std::size_t>(x + radius)] = std::exp(-0.5 * z * z);
+    sum += weight[static_cast<std::size_t>(x + radius)] = detail::gaussian(x, sigma);
   }
   std::vector<float> kernel(weight.size());
   for (std::size_t i = 0; i < kernel.size(); ++i) kernel[i] = static_cast<float>(weight[i] / sum);
@@ -28,20 +46,9 @@ inline std::vector<float> gaussian_kernel(float sigma, int radius) {
 }
 
 /// Three standard deviations, where a Gaussian has fallen to 1.1% of its peak.
-inline int gaussian_radius(float sigma) { return static_cast<int>(std::ceil(3.0f * sigma)); }
-
-namespace detail {
-
-// Reflection that does not repeat the edge (... 2 1 0 1 2 ...), for any distance and any extent.
-inline int reflect_index(int i, int extent) {
-  if (extent == 1) return 0;
-  const int period = 2 * (extent - 1);
-  i %= period;
-  if (i < 0) i += period;
-  return i < extent ? i : period - i;
+MWALIMU_HOST_DEVICE inline int gaussian_radius(float sigma) {
+  return static_cast<int>(std::ceil(3.0f * sigma));
 }
-
-}  // namespace detail
 
 /// Memory that gaussian_blur reuses from call to call; one a thread.
 struct BlurScratch {

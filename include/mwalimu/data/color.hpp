@@ -1,4 +1,5 @@
-// data/color: brightness, contrast, saturation, hue and gray, in place on planes.
+// data/color: brightness, contrast, saturation, hue and gray: of one pixel, for every backend, and in
+// place on planes.
 #pragma once
 
 #include <algorithm>
@@ -15,11 +16,43 @@ namespace mwalimu::data {
 namespace detail {
 
 // Luma of ITU-R BT.601.
-inline float luma(float r, float g, float b) { return 0.299f * r + 0.587f * g + 0.114f * b; }
+constexpr float luma(float r, float g, float b) { return 0.299f * r + 0.587f * g + 0.114f * b; }
 // Branches rather than std::clamp's references: these loops must vectorise.
-inline float clamp01(float x) {
+constexpr float clamp01(float x) {
   x = x < 0.0f ? 0.0f : x;
   return x > 1.0f ? 1.0f : x;
+}
+
+struct Rgb {
+  float r, g, b;
+};
+constexpr float luma(Rgb p) { return luma(p.r, p.g, p.b); }
+
+constexpr Rgb saturate(Rgb p, float factor) {
+  const float gray = (1.0f - factor) * luma(p);
+  return {clamp01(factor * p.r + gray), clamp01(factor * p.g + gray),
+          clamp01(factor * p.b + gray)};
+}
+
+// The turn in sixths of the circle, [0, 6).
+MWALIMU_HOST_DEVICE inline float hue_shift(float turns) {
+  return 6.0f * (turns - std::floor(turns));
+}
+
+MWALIMU_HOST_DEVICE inline Rgb turn_hue(Rgb p, float shift) {
+  const float v = std::max(p.r, std::max(p.g, p.b));
+  const float chroma = v - std::min(p.r, std::min(p.g, p.b));
+  const float inverse = 1.0f / (chroma == 0.0f ? 1.0f : chroma);
+  float h = v == p.r   ? (p.g - p.b) * inverse
+            : v == p.g ? (p.b - p.r) * inverse + 2.0f
+                       : (p.r - p.g) * inverse + 4.0f;
+  h += shift;  // in [-1, 11)
+  const auto channel = [&](float n) {
+    float k = n + h;  // in [0, 16)
+    k -= 6.0f * std::floor(k * (1.0f / 6.0f));
+    return v - chroma * clamp01(std::min(k, 4.0f - k));
+  };
+  return {channel(5.0f), channel(3.0f), channel(1.0f)};
 }
 
 }  // namespace detail
@@ -59,10 +92,10 @@ inline void adjust_saturation(PlanarImage& image, float factor) {
   float *r = image.plane(0), *g = image.plane(1), *b = image.plane(2);
   const std::size_t count = image.plane_size();
   for (std::size_t i = 0; i < count; ++i) {
-    const float gray = (1.0f - factor) * detail::luma(r[i], g[i], b[i]);
-    r[i] = detail::clamp01(factor * r[i] + gray);
-    g[i] = detail::clamp01(factor * g[i] + gray);
-    b[i] = detail::clamp01(factor * b[i] + gray);
+    const detail::Rgb out = detail::saturate({r[i], g[i], b[i]}, factor);
+    r[i] = out.r;
+    g[i] = out.g;
+    b[i] = out.b;
   }
 }
 
@@ -75,24 +108,12 @@ inline void adjust_saturation(PlanarImage& image, float factor) {
 inline void adjust_hue(PlanarImage& image, float turns) {
   float *r = image.plane(0), *g = image.plane(1), *b = image.plane(2);
   const std::size_t count = image.plane_size();
-  const float shift = 6.0f * (turns - std::floor(turns));
+  const float shift = detail::hue_shift(turns);
   for (std::size_t i = 0; i < count; ++i) {
-    const float red = r[i], green = g[i], blue = b[i];
-    const float v = std::max(red, std::max(green, blue));
-    const float chroma = v - std::min(red, std::min(green, blue));
-    const float inverse = 1.0f / (chroma == 0.0f ? 1.0f : chroma);
-    float h = v == red     ? (green - blue) * inverse
-              : v == green ? (blue - red) * inverse + 2.0f
-                           : (red - green) * inverse + 4.0f;
-    h += shift;  // in [-1, 11)
-    const auto channel = [&](float n) {
-      float k = n + h;  // in [0, 16)
-      k -= 6.0f * std::floor(k * (1.0f / 6.0f));
-      return v - chroma * detail::clamp01(std::min(k, 4.0f - k));
-    };
-    r[i] = channel(5.0f);
-    g[i] = channel(3.0f);
-    b[i] = channel(1.0f);
+    const detail::Rgb out = detail::turn_hue({r[i], g[i], b[i]}, shift);
+    r[i] = out.r;
+    g[i] = out.g;
+    b[i] = out.b;
   }
 }
 
@@ -116,7 +137,7 @@ struct ColorJitter {
 };
 
 /// Seven numbers of the stream, whatever the options.
-inline ColorJitter draw_color_jitter(RandomStream& random, const ColorJitterOptions& options) {
+constexpr ColorJitter draw_color_jitter(RandomStream& random, const ColorJitterOptions& options) {
   const auto factor = [&](float x) { return random.uniform(std::max(0.0f, 1.0f - x), 1.0f + x); };
   ColorJitter jitter;
   jitter.brightness = factor(options.brightness);

@@ -34,8 +34,8 @@ struct Range {
 /// @return               a box inside the image, at least 1 x 1
 /// Source  torchvision.transforms.RandomResizedCrop.get_params, including its rounding (half to
 /// even).
-inline CropBox draw_resized_box(RandomStream& random, int height, int width, Range scale,
-                                Range aspect) {
+MWALIMU_HOST_DEVICE inline CropBox draw_resized_box(RandomStream& random, int height, int width,
+                                                    Range scale, Range aspect) {
   const double H = height, W = width;
   const double log_low = std::log(static_cast<double>(aspect.low));
   const double log_high = std::log(static_cast<double>(aspect.high));
@@ -76,12 +76,25 @@ void require_box(const char* where, const Image& image, const CropBox& box) {
 }
 
 /// Where an output coordinate reads from: x * (1 - weight) at `first`, x * weight at `second`.
+struct BilinearTap {
+  std::int32_t first, second;
+  float weight;
+};
+
+// Coordinate i of the result; scale = in / out. Pixel centres at half integers, clamped to the box:
+// align_corners = false, no antialiasing.
+constexpr BilinearTap bilinear_tap(int i, double scale, int in) {
+  const double x = std::max(0.0, (i + 0.5) * scale - 0.5);
+  const int first = std::min(static_cast<int>(x), in - 1);
+  return {first, std::min(first + 1, in - 1), static_cast<float>(x - first)};
+}
+
+/// The taps of a row or column of the result.
 struct BilinearTaps {
   std::vector<std::int32_t> first, second;
   std::vector<float> weight;
 };
 
-// Pixel centres at half integers, clamped to the box: align_corners = false, no antialiasing.
 inline void bilinear_taps(int in, int out, bool mirrored, BilinearTaps& taps) {
   const auto n = static_cast<std::size_t>(out);
   taps.first.resize(n);
@@ -89,12 +102,11 @@ inline void bilinear_taps(int in, int out, bool mirrored, BilinearTaps& taps) {
   taps.weight.resize(n);
   const double scale = static_cast<double>(in) / out;
   for (int i = 0; i < out; ++i) {
-    const double x = std::max(0.0, (i + 0.5) * scale - 0.5);
-    const int first = std::min(static_cast<int>(x), in - 1);
+    const BilinearTap tap = bilinear_tap(i, scale, in);
     const auto at = static_cast<std::size_t>(mirrored ? out - 1 - i : i);
-    taps.first[at] = first;
-    taps.second[at] = std::min(first + 1, in - 1);
-    taps.weight[at] = static_cast<float>(x - first);
+    taps.first[at] = tap.first;
+    taps.second[at] = tap.second;
+    taps.weight[at] = tap.weight;
   }
 }
 

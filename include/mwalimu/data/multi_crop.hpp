@@ -11,8 +11,13 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <vector>
 
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/place.hpp"
 #include "mwalimu/core/random.hpp"
+#include "mwalimu/core/scalar.hpp"
+#include "mwalimu/core/tensor.hpp"
 #include "mwalimu/data/affine.hpp"
 #include "mwalimu/data/blur.hpp"
 #include "mwalimu/data/color.hpp"
@@ -34,47 +39,61 @@ struct CropParameters {
 };
 static_assert(std::is_trivially_copyable_v<CropParameters>);
 
-/// The image of the pair that a view is taken from: group 0 gives view 0 the one sensor and view 1
-/// the other, small views alternate likewise, and a coin of the sample's own says which sensor is
-/// first.
-inline int crop_sensor(const MultiCropOptions& options, std::uint64_t seed, std::uint64_t step,
-                       std::uint64_t sample, int view) {
-  if (!options.pairs) return 0;
+/// The image of the pair that view `index` of its group is taken from: the views of a group come
+/// alternately from the one and the other sensor, and a coin of the sample's own says which sensor
+/// is first.
+constexpr int crop_sensor(const CropRule& rule, std::uint64_t seed, std::uint64_t step,
+                          std::uint64_t sample, int index) {
+  if (!rule.pairs) return 0;
   const int swapped =
       static_cast<int>(RandomStream(seed, Purpose::pairs, step, sample).bits() >> 31);
-  return (options.position(view).index + swapped) % 2;
+  return (index + swapped) % 2;
 }
 
-/// Draws one view: a function of (seed, step, sample, view), the options and the image's extents.
-/// Everything is drawn whether it will be applied or not, so one option never moves another's draw.
+/// Draws view `index` of a group: a function of (seed, step, sample, view), the rule and the image's
+/// extents. Everything is drawn whether it will be applied or not, so one option never moves another's
+/// draw.
 ///
 /// @param sample         row in the step's batch (over all ranks, if several share a step)
-/// @param view           0 <= view < options.views()
+/// @param index          0 <= index < rule.count
 /// @param height, width  extents of the image the view is taken from
+MWALIMU_HOST_DEVICE inline CropParameters draw_crop(const CropRule& rule, std::uint64_t seed,
+                                                    std::uint64_t step, std::uint64_t sample,
+                                                    int index, int height, int width) {
+  RandomStream random(seed, Purpose::crops, step,
+                      sample * static_cast<std::uint64_t>(rule.views) +
+                          static_cast<std::uint64_t>(rule.first_view + index));
+  CropParameters p;
+  p.size = rule.size;
+  p.sensor = static_cast<std::uint8_t>(crop_sensor(rule, seed, step, sample, index));
+  p.flip = random.chance(rule.flip);
+  p.jitter = random.chance(rule.jitter);
+  p.gray = random.chance(rule.gray);
+  p.blur = random.chance(rule.blur);
+  p.rotate = random.chance(rule.rotate);
+  p.color = draw_color_jitter(random, rule.jitter_range);
+  p.sigma = random.uniform(rule.blur_sigma.low, rule.blur_sigma.high) *
+            static_cast<float>(rule.size) / 224.0f;
+  p.degrees = random.uniform(-rule.rotate_degrees, rule.rotate_degrees);
+  p.box = draw_resized_box(random, height, width, rule.scale, rule.aspect);  // takes 2..22 draws
+  return p;
+}
+
+/// The same by a view's number over all groups.
+inline int crop_sensor(const MultiCropOptions& options, std::uint64_t seed, std::uint64_t step,
+                       std::uint64_t sample, int view) {
+  const auto [group, index] = options.position(view);
+  return crop_sensor(crop_rule(options, static_cast<std::size_t>(group)), seed, step, sample, index);
+}
+/// @throws ValueError  no such view.
 inline CropParameters draw_crop(const MultiCropOptions& options, std::uint64_t seed,
                                 std::uint64_t step, std::uint64_t sample, int view, int height,
                                 int width) {
   require<ValueError>(view >= 0 && view < options.views(), "draw_crop: want a view in 0..",
                       options.views() - 1, ", got ", view);
-  const CropGroup& group = options.groups[static_cast<std::size_t>(options.position(view).group)];
-  RandomStream random(
-      seed, Purpose::crops, step,
-      sample * static_cast<std::uint64_t>(options.views()) + static_cast<std::uint64_t>(view));
-  CropParameters p;
-  p.size = group.size;
-  p.sensor = static_cast<std::uint8_t>(crop_sensor(options, seed, step, sample, view));
-  p.flip = random.chance(options.flip);
-  p.jitter = random.chance(options.jitter);
-  p.gray = random.chance(options.gray);
-  p.blur = random.chance(options.blur);
-  p.rotate = random.chance(options.rotate);
-  p.color = draw_color_jitter(random, options.jitter_range);
-  p.sigma = random.uniform(options.blur_sigma.low, options.blur_sigma.high) *
-            static_cast<float>(group.size) / 224.0f;
-  p.degrees = random.uniform(-options.rotate_degrees, options.rotate_degrees);
-  p.box =
-      draw_resized_box(random, height, width, group.scale, options.aspect);  // takes 2..22 draws
-  return p;
+  const auto [group, index] = options.position(view);
+  return draw_crop(crop_rule(options, static_cast<std::size_t>(group)), seed, step, sample, index,
+                   height, width);
 }
 
 /// Memory of one thread that makes views.
@@ -125,6 +144,106 @@ inline void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std:
     const std::int64_t values = std::int64_t{p.size} * p.size * 3;
     apply_crop(image, p, options.normalisation,
                groups[static_cast<std::size_t>(group)] + (index * batch + row) * values, scratch);
+  }
+}
+
+// Backends: one group's views of a whole batch. Cpu is defined below, Gpu in kernels/multi_crop.cuh.
+
+/// Draws and makes all views of a group: image v * B + b of `views` is view v of sample b.
+///
+/// @param step          of the run; may lie on the device, so that a captured graph draws anew at
+///                      every replay
+/// @param images        (N, height, width, 3) bytes
+/// @param pairs         (B, 2) rows of `images`: each sample's two sensors, 0 <= row < N (whoever
+///                      fills them checks: a kernel cannot). Strides may be 0: one sensor.
+/// @param first_sample  the draws' number of row 0
+/// @param views         (count B, size, size, 3) normalised, overwritten
+/// @throws ShapeError   extents disagree.
+template <Real T>
+void crop_group(Cpu, const CropRule& rule, const Normalisation& normalisation, std::uint64_t seed,
+                Scalar step, View<const std::uint8_t, 4> images, View<const index_t, 2> pairs,
+                index_t first_sample, View<T, 4> views);
+template <Real T>
+void crop_group(Gpu, const CropRule& rule, const Normalisation& normalisation, std::uint64_t seed,
+                Scalar step, View<const std::uint8_t, 4> images, View<const index_t, 2> pairs,
+                index_t first_sample, View<T, 4> views);
+
+namespace detail {
+
+template <Real T>
+void check_crop_group(const CropRule& rule, View<const std::uint8_t, 4> images,
+                      View<const index_t, 2> pairs, View<T, 4> views) {
+  const index_t S = rule.size, B = pairs.dim(0);
+  require<ShapeError>(images.dim(0) >= 1 && images.dim(1) >= 1 && images.dim(2) >= 1 &&
+                          images.dim(3) == 3 && images.stride(3) == 1 && images.stride(2) == 3 &&
+                          images.stride(1) == 3 * images.dim(2),
+                      "crops: want images (N, height, width, 3) of dense pixels, got (",
+                      images.dim(0), ", ", images.dim(1), ", ", images.dim(2), ", ", images.dim(3),
+                      ")");
+  require<ShapeError>(pairs.dim(1) == 2 && views.dim(0) == rule.count * B && views.dim(1) == S &&
+                          views.dim(2) == S && views.dim(3) == 3 && views.stride(3) == 1 &&
+                          views.stride(2) == 3 && views.stride(1) == 3 * S &&
+                          views.stride(0) == 3 * S * S,
+                      "crops: want dense views (", rule.count, " B, ", S, ", ", S,
+                      ", 3) of pairs (B, 2), got (", views.dim(0), ", ", views.dim(1), ", ",
+                      views.dim(2), ", ", views.dim(3), ") and (", B, ", ", pairs.dim(1), ")");
+}
+
+}  // namespace detail
+
+template <Real T>
+void crop_group(Cpu, const CropRule& rule, const Normalisation& normalisation, std::uint64_t seed,
+                Scalar step, View<const std::uint8_t, 4> images, View<const index_t, 2> pairs,
+                index_t first_sample, View<T, 4> views) {
+  detail::check_crop_group(rule, images, pairs, views);
+  const auto H = static_cast<int>(images.dim(1)), W = static_cast<int>(images.dim(2));
+  const index_t B = pairs.dim(0), values = views.stride(0);
+  parallel_for(rule.count * B, 1, [&](index_t begin, index_t end) {
+    CropScratch scratch;
+    std::vector<float> made(std::is_same_v<T, float> ? 0 : static_cast<std::size_t>(values));
+    for (index_t i = begin; i < end; ++i) {
+      const index_t row = i % B;
+      const CropParameters p =
+          draw_crop(rule, seed, static_cast<std::uint64_t>(step.load()),
+                    static_cast<std::uint64_t>(first_sample + row), static_cast<int>(i / B), H, W);
+      const ByteImage image{images.data() + pairs(row, p.sensor) * images.stride(0), H, W};
+      T* out = views.data() + i * values;
+      if constexpr (std::is_same_v<T, float>) {
+        apply_crop(image, p, normalisation, out, scratch);
+      } else {
+        apply_crop(image, p, normalisation, made.data(), scratch);
+        for (const float x : made) *out++ = convert<T>(x);
+      }
+    }
+  });
+}
+
+/// All views of a batch, a tensor a group, on the images' device: what a trainer calls. Tensors of
+/// `groups` that have the right shape and device are overwritten, others are made anew.
+///
+/// @param images  (N, height, width, 3); pairs (B, 2) or, for one sensor, (B, 1); see crop_group.
+template <Real T>
+void multi_crop(const MultiCropOptions& options, std::uint64_t seed, Scalar step,
+                const Tensor<std::uint8_t>& images, const Tensor<index_t>& pairs,
+                std::vector<Tensor<T>>& groups, index_t first_sample = 0) {
+  require<ShapeError>(pairs.rank() == 2 && (pairs.dim(1) == 2 || pairs.dim(1) == 1),
+                      "multi_crop: want pairs (B, 2) or (B, 1), got ", pairs.shape());
+  require<DeviceError>(images.device() == pairs.device(), "multi_crop: images on ",
+                       images.device(), ", but pairs on ", pairs.device());
+  const View<const index_t, 2> rows(pairs.data(), {pairs.dim(0), 2},
+                                    {pairs.strides()[0],
+                                     pairs.dim(1) == 2 ? pairs.strides()[1] : 0});
+  groups.resize(options.groups.size());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const CropRule rule = crop_rule(options, g);
+    const Shape shape{rule.count * pairs.dim(0), rule.size, rule.size, 3};
+    if (!(groups[g].shape() == shape && groups[g].device() == images.device())) {
+      groups[g] = Tensor<T>::empty(shape, images.device());
+    }
+    on_device(images.device(), [&](auto place) {
+      crop_group<T>(place, rule, options.normalisation, seed, step, images.template view<4>(), rows,
+                    first_sample, groups[g].template view<4>());
+    });
   }
 }
 

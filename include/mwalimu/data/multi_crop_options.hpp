@@ -5,9 +5,11 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
@@ -76,6 +78,44 @@ struct MultiCropOptions {
     return {group, view};
   }
 };
+
+/// What the draws of one group's views depend on. Plain numbers: a kernel's argument.
+struct CropRule {
+  std::int32_t size = 0;
+  std::int32_t count = 0;       ///< views of the group a sample
+  std::int32_t first_view = 0;  ///< views of the groups before it
+  std::int32_t views = 0;       ///< of all groups
+  Range scale, aspect;
+  float flip = 0, jitter = 0, gray = 0, blur = 0, rotate = 0;  ///< probabilities
+  ColorJitterOptions jitter_range;
+  Range blur_sigma;  ///< pixels of a 224-pixel view
+  float rotate_degrees = 0;
+  bool pairs = false;
+};
+static_assert(std::is_trivially_copyable_v<CropRule>);
+
+/// The rule of group `g`, 0 <= g < options.groups.size().
+inline CropRule crop_rule(const MultiCropOptions& options, std::size_t g) {
+  const CropGroup& group = options.groups[g];
+  CropRule rule{.size = group.size,
+                .count = group.count,
+                .views = options.views(),
+                .scale = group.scale,
+                .aspect = options.aspect,
+                .flip = options.flip,
+                .jitter = options.jitter,
+                .gray = options.gray,
+                .blur = options.blur,
+                .rotate = options.rotate,
+                .jitter_range = options.jitter_range,
+                .blur_sigma = options.blur_sigma,
+                .rotate_degrees = options.rotate_degrees,
+                .pairs = options.pairs};
+  for (std::size_t before = 0; before < g; ++before) {
+    rule.first_view += options.groups[before].count;
+  }
+  return rule;
+}
 
 /// The groups of "2x128,6x96": the first with the scale `large`, the others with `small`.
 /// @throws ValueError  as MultiCropOptions::study.
