@@ -21,7 +21,7 @@ namespace {
 using namespace mwalimu;
 
 struct Options {
-  std::string arch = "xresnet34";
+  std::string arch = "xresnet34", precision = "float32";
   index_t size = 96, batch = 32, classes = 10;
   int steps = 10, warm_up = 3, threads = 0;
 };
@@ -30,7 +30,10 @@ struct Network {
   models::XResNet encoder;
   nn::Linear head;
 
-  Variable<float> operator()(const Variable<float>& images) { return head(encoder(images)); }
+  template <nn::ComputeType T>
+  Variable<T> operator()(const Variable<T>& images) {
+    return head(encoder(images));
+  }
   template <class V>
   void visit(V&& v) {
     v("0", encoder);
@@ -48,6 +51,8 @@ Network make_network(const Options& options) {
   return network;
 }
 
+// T: the type of images and activations.
+template <nn::ComputeType T>
 nlohmann::json run(const Options& options) {
   configure_threads(options.threads);
   Network network = make_network(options);
@@ -65,7 +70,7 @@ nlohmann::json run(const Options& options) {
   for (int step = 0; step < options.warm_up + options.steps; ++step) {
     const auto begin = std::chrono::steady_clock::now();
     arena.zero_gradients();
-    const auto loss = ops::cross_entropy(network(Variable<float>(images)), labels);
+    const auto loss = ops::cross_entropy(network(Variable<T>(images.to<T>())), labels);
     loss.backward();
     optimizer.step(arena.values(), arena.gradients(), arena.segments(), {.lr = 1e-3});
     losses.push_back(loss.value().item());
@@ -78,6 +83,7 @@ nlohmann::json run(const Options& options) {
           {"last_loss", losses.back()},
           {"parameters", parameters},
           {"threads", num_threads()},
+          {"precision", type_name<T>()},
           {"version", "Mwalimu " MWALIMU_VERSION ", oneDNN " + std::to_string(onednn->major) + "." +
                           std::to_string(onednn->minor) + "." + std::to_string(onednn->patch)}};
 }
@@ -92,6 +98,8 @@ int main(int argc, char** argv) {
        .example = "train_step_bench --size 96 --batch 32 --steps 10"},
       [&](CLI::App& app) {
         app.add_option("--arch", options.arch, "xresnet18, xresnet34 or xresnet50");
+        app.add_option("--precision", options.precision, "float32 or bfloat16")
+            ->check(CLI::IsMember({"float32", "bfloat16"}));
         app.add_option("--size", options.size, "pixels a side")->check(CLI::Range(1, 1024));
         app.add_option("--batch", options.batch, "images a step")->check(CLI::Range(1, 4096));
         app.add_option("--classes", options.classes, "outputs")->check(CLI::Range(1, 100000));
@@ -101,5 +109,8 @@ int main(int argc, char** argv) {
         app.add_option("--threads", options.threads, "host threads; 0: all cores")
             ->check(CLI::Range(0, 4095));
       },
-      [&](const CLI::App&) { std::cout << run(options) << std::endl; });
+      [&](const CLI::App&) {
+        std::cout << (options.precision == "float32" ? run<float>(options) : run<bfloat16>(options))
+                  << std::endl;
+      });
 }
