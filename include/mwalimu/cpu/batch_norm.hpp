@@ -125,11 +125,9 @@ inline void unpack_row(const std::uint8_t* bits, index_t width, std::uint8_t* pa
   for (index_t c = 0; c < width; c += 8) unpack_bits(bits[c / 8], pass + c);
 }
 
-}  // namespace detail
-
+// mean[c] and the biased variance[c] over the rows.
 template <Real T>
-void batch_norm_statistics(Cpu, View<const T, 2> x, View<double, 1> mean,
-                           View<double, 1> variance) {
+void batch_norm_statistics(View<const T, 2> x, View<double, 1> mean, View<double, 1> variance) {
   const index_t rows = x.dim(0), C = x.dim(1), size = detail::batch_norm_chunk_rows(rows, C);
   const index_t chunks = detail::chunk_count(rows, size);
   auto partial = Tensor<double>::empty({chunks, 2, C});
@@ -162,33 +160,54 @@ void batch_norm_statistics(Cpu, View<const T, 2> x, View<double, 1> mean,
 }
 
 template <Real A>
-void batch_norm_track(Cpu, View<const double, 1> mean, View<const double, 1> variance, index_t rows,
-                      double momentum, View<A, 1> running_mean, View<A, 1> running_var,
-                      std::int64_t& num_batches) {
+void batch_norm_track(View<const double, 1> mean, View<const double, 1> variance, index_t rows,
+                      const BatchNormTracked<A>& to) {
   const double n = static_cast<double>(rows), unbiased = n / (n - 1);
   const auto mix = [&](A& running, double batch) {
-    running = convert<A>((1 - momentum) * static_cast<double>(running) + momentum * batch);
+    running = convert<A>((1 - to.momentum) * static_cast<double>(running) + to.momentum * batch);
   };
   for (index_t c = 0; c < mean.dim(0); ++c) {
-    mix(running_mean(c), mean(c));
-    mix(running_var(c), variance(c) * unbiased);
+    mix(to.mean(c), mean(c));
+    mix(to.var(c), variance(c) * unbiased);
   }
-  ++num_batches;
+  ++to.num_batches(0);
+}
+
+// All coefficients from to.mean and, in to.inv_std, the variance.
+template <Real A>
+void batch_norm_coefficients(const BatchNormParameters<A>& parameters,
+                             const BatchNormCoefficients<A>& to) {
+  for (index_t c = 0; c < to.mean.dim(0); ++c) {
+    const double mean = to.mean(c), inv_std = 1.0 / std::sqrt(to.inv_std(c) + parameters.eps);
+    const double s = static_cast<double>(parameters.gamma(c)) * inv_std;
+    to.inv_std(c) = inv_std;
+    to.center(c) = convert<A>(mean);
+    to.scale(c) = convert<A>(s);
+    // What rounding took from the mean goes into the shift.
+    to.shift(c) = convert<A>(static_cast<double>(parameters.beta(c)) -
+                             (mean - static_cast<double>(to.center(c))) * s);
+  }
+}
+
+}  // namespace detail
+
+template <Real T, Real A>
+void batch_norm_train(Cpu, View<const T, 2> x, const BatchNormParameters<A>& parameters,
+                      const BatchNormTracked<A>& tracked, const BatchNormCoefficients<A>& to) {
+  detail::batch_norm_statistics<T>(x, to.mean, to.inv_std);
+  detail::batch_norm_track<A>(to.mean, to.inv_std, x.dim(0), tracked);
+  detail::batch_norm_coefficients(parameters, to);
 }
 
 template <Real A>
-void batch_norm_coefficients(Cpu, View<const double, 1> mean, View<double, 1> variance,
-                             View<const A, 1> gamma, View<const A, 1> beta, double eps,
-                             View<A, 1> center, View<A, 1> scale, View<A, 1> shift) {
-  for (index_t c = 0; c < mean.dim(0); ++c) {
-    variance(c) = 1.0 / std::sqrt(variance(c) + eps);
-    const double s = static_cast<double>(gamma(c)) * variance(c);
-    center(c) = convert<A>(mean(c));
-    scale(c) = convert<A>(s);
-    // What rounding took from the mean goes into the shift.
-    shift(c) =
-        convert<A>(static_cast<double>(beta(c)) - (mean(c) - static_cast<double>(center(c))) * s);
+void batch_norm_evaluate(Cpu, View<const A, 1> running_mean, View<const A, 1> running_var,
+                         const BatchNormParameters<A>& parameters,
+                         const BatchNormCoefficients<A>& to) {
+  for (index_t c = 0; c < to.mean.dim(0); ++c) {
+    to.mean(c) = static_cast<double>(running_mean(c));
+    to.inv_std(c) = static_cast<double>(running_var(c));
   }
+  detail::batch_norm_coefficients(parameters, to);
 }
 
 template <Real T, Real A>
@@ -218,17 +237,19 @@ void batch_norm_apply(Cpu, View<const T, 2> x, std::optional<View<const T, 2>> r
   });
 }
 
+namespace detail {
+
+// sum[c] <- sum g, dot[c] <- sum g (x - center), with g = dy where kept, else 0.
 template <Real T, Real A>
-void batch_norm_gradient_sums(Cpu, View<const T, 2> dy, View<const T, 2> x,
+void batch_norm_gradient_sums(View<const T, 2> dy, View<const T, 2> x,
                               std::optional<View<const std::uint8_t, 2>> keep,
                               View<const A, 1> center, View<double, 1> sum, View<double, 1> dot) {
-  using detail::kChannelTile;
-  const index_t rows = x.dim(0), C = x.dim(1), size = detail::batch_norm_chunk_rows(rows, C);
-  const index_t chunks = detail::chunk_count(rows, size);
+  const index_t rows = x.dim(0), C = x.dim(1), size = batch_norm_chunk_rows(rows, C);
+  const index_t chunks = chunk_count(rows, size);
   auto partial = Tensor<double>::empty({chunks, 2, C});
   double* parts = partial.data();
-  detail::with_flag(keep.has_value(), [&](auto masked) {
-    detail::for_each_chunk(rows, size, C, [&](index_t chunk, index_t begin, index_t end) {
+  with_flag(keep.has_value(), [&](auto masked) {
+    for_each_chunk(rows, size, C, [&](index_t chunk, index_t begin, index_t end) {
       alignas(64) A s1[kChannelTile], s2[kChannelTile];
       alignas(64) double d1[kChannelTile], d2[kChannelTile];
       alignas(64) std::uint8_t pass[kChannelTile];
@@ -237,14 +258,14 @@ void batch_norm_gradient_sums(Cpu, View<const T, 2> dy, View<const T, 2> x,
         const A* middle = center.data() + c0;
         std::fill_n(d1, width, 0.0);
         std::fill_n(d2, width, 0.0);
-        for (index_t r0 = begin; r0 < end; r0 += detail::kRun) {
+        for (index_t r0 = begin; r0 < end; r0 += kRun) {
           std::fill_n(s1, width, A{0});
           std::fill_n(s2, width, A{0});
-          for (index_t r = r0; r < std::min(end, r0 + detail::kRun); ++r) {
+          for (index_t r = r0; r < std::min(end, r0 + kRun); ++r) {
             const T* dy_row = dy.data() + r * dy.stride(0) + c0;
             const T* x_row = x.data() + r * x.stride(0) + c0;
             if constexpr (masked.value) {
-              detail::unpack_row(keep->data() + r * keep->stride(0) + c0 / 8, width, pass);
+              unpack_row(keep->data() + r * keep->stride(0) + c0 / 8, width, pass);
             }
 #pragma omp simd
             for (index_t c = 0; c < width; ++c) {
@@ -275,28 +296,30 @@ void batch_norm_gradient_sums(Cpu, View<const T, 2> dy, View<const T, 2> x,
   }
 }
 
-template <Real A>
-void batch_norm_parameter_gradients(Cpu, View<const double, 1> sum, View<const double, 1> dot,
+}  // namespace detail
+
+template <Real T, Real A>
+void batch_norm_parameter_gradients(Cpu, View<const T, 2> dy, View<const T, 2> x,
+                                    std::optional<View<const std::uint8_t, 2>> keep,
                                     View<const double, 1> mean, View<const double, 1> inv_std,
-                                    View<const A, 1> center, index_t rows, bool training,
-                                    std::optional<View<A, 1>> dgamma, bool add_gamma,
-                                    std::optional<View<A, 1>> dbeta, bool add_beta, View<A, 1> a,
-                                    View<A, 1> b) {
-  for (index_t c = 0; c < sum.dim(0); ++c) {
+                                    View<const A, 1> center, bool training,
+                                    const BatchNormGradients<A>& to) {
+  const index_t C = x.dim(1);
+  auto sums = Tensor<double>::empty({2, C});
+  const View<double, 1> sum(sums.data(), {C}, {1}), dot(sums.data() + C, {C}, {1});
+  detail::batch_norm_gradient_sums<T, A>(dy, x, keep, center, sum, dot);
+  const double n = static_cast<double>(x.dim(0));
+  const auto put = [](A& at, bool add, double value) {
+    at = convert<A>(value + (add ? static_cast<double>(at) : 0.0));
+  };
+  for (index_t c = 0; c < C; ++c) {
     const double lost = mean(c) - static_cast<double>(center(c));  // by rounding the mean
     const double exact_dot = dot(c) - lost * sum(c);               // sum g (x - mean)
-    if (dgamma) {
-      A& to = (*dgamma)(c);
-      to = convert<A>(exact_dot * inv_std(c) + (add_gamma ? static_cast<double>(to) : 0.0));
-    }
-    if (dbeta) {
-      A& to = (*dbeta)(c);
-      to = convert<A>(sum(c) + (add_beta ? static_cast<double>(to) : 0.0));
-    }
-    const double n = static_cast<double>(rows);
+    if (to.dgamma.data() != nullptr) put(to.dgamma(c), to.add_gamma, exact_dot * inv_std(c));
+    if (to.dbeta.data() != nullptr) put(to.dbeta(c), to.add_beta, sum(c));
     const double slope = training ? exact_dot * inv_std(c) * inv_std(c) / n : 0.0;
-    b(c) = convert<A>(slope);
-    a(c) = convert<A>(training ? sum(c) / n - lost * slope : 0.0);
+    to.b(c) = convert<A>(slope);
+    to.a(c) = convert<A>(training ? sum(c) / n - lost * slope : 0.0);
   }
 }
 

@@ -38,53 +38,98 @@ struct BatchNormOptions {
   Activation activation = Activation::none;
 };
 
-// Backends. x, residual, y, ... are (rows, C): all pixels of all samples. Statistics are double, so
-// that |mean| >> standard deviation costs no digits; coefficients are of the type A the loops use.
-
-/// mean[c] and the biased variance[c] over the rows.
-template <Real T>
-void batch_norm_statistics(Cpu, View<const T, 2> x, View<double, 1> mean, View<double, 1> variance);
-
-/// running <- (1 - momentum) running + momentum batch, with the unbiased variance of `rows` values.
+/// Views of a layer's parameters, (C) each.
 template <Real A>
-void batch_norm_track(Cpu, View<const double, 1> mean, View<const double, 1> variance, index_t rows,
-                      double momentum, View<A, 1> running_mean, View<A, 1> running_var,
-                      std::int64_t& num_batches);
+struct BatchNormParameters {
+  View<const A, 1> gamma, beta;
+  double eps;
+};
 
-/// y = (x - center) scale + shift equals normalisation by mean and variance, gamma and beta.
-/// `variance` becomes 1 / sqrt(variance + eps).
+/// Views of what a layer tracks: (C), (C) and one count.
 template <Real A>
-void batch_norm_coefficients(Cpu, View<const double, 1> mean, View<double, 1> variance,
-                             View<const A, 1> gamma, View<const A, 1> beta, double eps,
-                             View<A, 1> center, View<A, 1> scale, View<A, 1> shift);
+struct BatchNormTracked {
+  View<A, 1> mean, var;
+  View<std::int64_t, 1> num_batches;
+  double momentum;
+};
 
-/// y <- act((x - center) scale + shift + residual); `keep`, (rows, ceil(C / 8)), gets one bit an
-/// element, lowest first: whether ReLU let it pass.
+/// What the passes over x know of each channel, (C) each: (x - center) scale + shift is
+/// gamma (x - mean) inv_std + beta. Statistics are double, so that |mean| >> standard deviation costs
+/// no digits; the others are of the type the loops use.
+template <Real A>
+struct BatchNormCoefficients {
+  View<double, 1> mean, inv_std;  ///< inv_std = 1 / sqrt(variance + eps)
+  View<A, 1> center, scale, shift;
+};
+
+/// Where the gradients of one batch norm go, (C) each.
+template <Real A>
+struct BatchNormGradients {
+  View<A, 1> a, b;                           ///< for batch_norm_input_gradient
+  View<A, 1> dgamma, dbeta;                  ///< data() is null: not wanted
+  bool add_gamma = false, add_beta = false;  ///< add to what is there; otherwise overwrite
+};
+
+// Backends. x, residual, y, ... are (rows, C): all pixels of all samples. Each is one pass over x,
+// and what is done per channel rides along with it: on a Gpu every launch costs.
+// Cpu is defined in mwalimu/cpu/batch_norm.hpp, Gpu in kernels/batch_norm.cuh.
+
+/// The coefficients of a training step: mean and biased variance over the rows, more than one. Then
+/// tracked <- (1 - momentum) tracked + momentum batch, with the unbiased variance, and one batch more.
+template <Real T, Real A>
+void batch_norm_train(Cpu, View<const T, 2> x, const BatchNormParameters<A>& parameters,
+                      const BatchNormTracked<A>& tracked, const BatchNormCoefficients<A>& to);
+template <Real T, Real A>
+void batch_norm_train(Gpu, View<const T, 2> x, const BatchNormParameters<A>& parameters,
+                      const BatchNormTracked<A>& tracked, const BatchNormCoefficients<A>& to);
+
+/// The coefficients of evaluation: from the tracked statistics, which stay.
+template <Real A>
+void batch_norm_evaluate(Cpu, View<const A, 1> running_mean, View<const A, 1> running_var,
+                         const BatchNormParameters<A>& parameters,
+                         const BatchNormCoefficients<A>& to);
+template <Real A>
+void batch_norm_evaluate(Gpu, View<const A, 1> running_mean, View<const A, 1> running_var,
+                         const BatchNormParameters<A>& parameters,
+                         const BatchNormCoefficients<A>& to);
+
+/// y <- act((x - center) scale + shift + residual); `keep`, dense (rows, ceil(C / 8)), gets one bit
+/// an element, lowest first: whether ReLU let it pass.
 template <Real T, Real A>
 void batch_norm_apply(Cpu, View<const T, 2> x, std::optional<View<const T, 2>> residual,
                       View<const A, 1> center, View<const A, 1> scale, View<const A, 1> shift,
                       Activation activation, std::optional<View<std::uint8_t, 2>> keep,
                       View<T, 2> y);
-
-/// With g = dy where kept, else 0: sum[c] <- sum g, dot[c] <- sum g (x - center).
 template <Real T, Real A>
-void batch_norm_gradient_sums(Cpu, View<const T, 2> dy, View<const T, 2> x,
-                              std::optional<View<const std::uint8_t, 2>> keep,
-                              View<const A, 1> center, View<double, 1> sum, View<double, 1> dot);
+void batch_norm_apply(Gpu, View<const T, 2> x, std::optional<View<const T, 2>> residual,
+                      View<const A, 1> center, View<const A, 1> scale, View<const A, 1> shift,
+                      Activation activation, std::optional<View<std::uint8_t, 2>> keep,
+                      View<T, 2> y);
 
-/// From the sums: dgamma and dbeta (skipped where absent; added to what is there where add_* says
-/// so), and a, b for batch_norm_input_gradient, which are 0 where the statistics were constants.
-template <Real A>
-void batch_norm_parameter_gradients(Cpu, View<const double, 1> sum, View<const double, 1> dot,
+/// With g = dy where kept, else 0: dgamma, dbeta, and a, b for batch_norm_input_gradient from sum g
+/// and sum g (x - mean) over the rows. a and b are 0 where the statistics were constants.
+template <Real T, Real A>
+void batch_norm_parameter_gradients(Cpu, View<const T, 2> dy, View<const T, 2> x,
+                                    std::optional<View<const std::uint8_t, 2>> keep,
                                     View<const double, 1> mean, View<const double, 1> inv_std,
-                                    View<const A, 1> center, index_t rows, bool training,
-                                    std::optional<View<A, 1>> dgamma, bool add_gamma,
-                                    std::optional<View<A, 1>> dbeta, bool add_beta, View<A, 1> a,
-                                    View<A, 1> b);
+                                    View<const A, 1> center, bool training,
+                                    const BatchNormGradients<A>& to);
+template <Real T, Real A>
+void batch_norm_parameter_gradients(Gpu, View<const T, 2> dy, View<const T, 2> x,
+                                    std::optional<View<const std::uint8_t, 2>> keep,
+                                    View<const double, 1> mean, View<const double, 1> inv_std,
+                                    View<const A, 1> center, bool training,
+                                    const BatchNormGradients<A>& to);
 
 /// dx <- scale (g - a - (x - center) b); dresidual <- g.
 template <Real T, Real A>
 void batch_norm_input_gradient(Cpu, View<const T, 2> dy, View<const T, 2> x,
+                               std::optional<View<const std::uint8_t, 2>> keep,
+                               View<const A, 1> center, View<const A, 1> scale, View<const A, 1> a,
+                               View<const A, 1> b, View<T, 2> dx,
+                               std::optional<View<T, 2>> dresidual);
+template <Real T, Real A>
+void batch_norm_input_gradient(Gpu, View<const T, 2> dy, View<const T, 2> x,
                                std::optional<View<const std::uint8_t, 2>> keep,
                                View<const A, 1> center, View<const A, 1> scale, View<const A, 1> a,
                                View<const A, 1> b, View<T, 2> dx,
@@ -131,18 +176,20 @@ Variable<T> batch_norm(const Variable<T>& input, const Variable<accumulate_t<T>>
   const Tensor<T> added = residual == nullptr ? Tensor<T>() : with_rows(residual->value());
 
   on_device(device, [&](auto place) {
+    const BatchNormParameters<A> parameters{view<1>(gamma.value()), view<1>(beta.value()),
+                                            state.eps};
+    const BatchNormCoefficients<A> coefficients{view<1>(mean), view<1>(inv_std), view<1>(center),
+                                                view<1>(scale), view<1>(shift)};
     if (options.training) {
-      batch_norm_statistics<T>(place, rows(x), view<1>(mean), view<1>(inv_std));
-      batch_norm_track<A>(place, view<1>(mean), view<1>(inv_std), count, state.momentum,
-                          view<1>(state.running_mean), view<1>(state.running_var),
-                          *state.num_batches_tracked.data());
+      auto num_batches = state.num_batches_tracked.reshape({1});
+      batch_norm_train<T, A>(place, rows(x), parameters,
+                             {view<1>(state.running_mean), view<1>(state.running_var),
+                              view<1>(num_batches), state.momentum},
+                             coefficients);
     } else {
-      mean.copy_from(state.running_mean);
-      inv_std.copy_from(state.running_var);
+      batch_norm_evaluate<A>(place, view<1>(std::as_const(state.running_mean)),
+                             view<1>(std::as_const(state.running_var)), parameters, coefficients);
     }
-    batch_norm_coefficients<A>(place, view<1>(mean), view<1>(inv_std), view<1>(gamma.value()),
-                               view<1>(beta.value()), state.eps, view<1>(center), view<1>(scale),
-                               view<1>(shift));
     std::optional<View<const T, 2>> added_rows;
     if (residual != nullptr) added_rows = rows(added);
     std::optional<View<std::uint8_t, 2>> keep_rows;
@@ -157,26 +204,29 @@ Variable<T> batch_norm(const Variable<T>& input, const Variable<accumulate_t<T>>
                    with_residual = residual != nullptr](Inputs inputs, const Tensor<T>& dout) {
     const Tensor<T> dy = with_rows(dout);
     const Shape channels = scale.shape();
-    auto sum = Tensor<double>::empty(channels, x.device());
-    auto dot = Tensor<double>::empty(channels, x.device());
-    auto a = Tensor<A>::zeros(channels, x.device()), b = Tensor<A>::zeros(channels, x.device());
+    const bool sums = training || inputs.needs_grad(1) || inputs.needs_grad(2);
+    auto a = Tensor<A>::empty(channels, x.device()), b = Tensor<A>::empty(channels, x.device());
     std::optional<View<const std::uint8_t, 2>> keep_rows;
     if (relu) keep_rows = view<2>(keep);
     on_device(x.device(), [&](auto place) {
-      if (training || inputs.needs_grad(1) || inputs.needs_grad(2)) {
-        batch_norm_gradient_sums<T, A>(place, rows(dy), rows(x), keep_rows, view<1>(center),
-                                       view<1>(sum), view<1>(dot));
-        std::optional<GradientSlot<A>> slots[2];
-        std::optional<View<A, 1>> views[2];
-        for (std::size_t i = 0; i < 2; ++i) {
-          if (!inputs.needs_grad(i + 1)) continue;
-          slots[i] = inputs.slot<A>(i + 1);
-          views[i] = view<1>(slots[i]->tensor);
+      if (sums) {
+        const View<A, 1> unwanted(nullptr, {channels[0]}, {1});
+        BatchNormGradients<A> to{view<1>(a), view<1>(b), unwanted, unwanted};
+        if (inputs.needs_grad(1)) {
+          auto [dgamma, add] = inputs.slot<A>(1);
+          to.dgamma = view<1>(dgamma);
+          to.add_gamma = add;
         }
-        batch_norm_parameter_gradients<A>(
-            place, view<1>(sum), view<1>(dot), view<1>(mean), view<1>(inv_std), view<1>(center),
-            rows(x).dim(0), training, views[0], slots[0] && slots[0]->accumulate, views[1],
-            slots[1] && slots[1]->accumulate, view<1>(a), view<1>(b));
+        if (inputs.needs_grad(2)) {
+          auto [dbeta, add] = inputs.slot<A>(2);
+          to.dbeta = view<1>(dbeta);
+          to.add_beta = add;
+        }
+        batch_norm_parameter_gradients<T, A>(place, rows(dy), rows(x), keep_rows, view<1>(mean),
+                                             view<1>(inv_std), view<1>(center), training, to);
+      } else {
+        a.zero();
+        b.zero();
       }
       const bool residual_needs_grad = with_residual && inputs.needs_grad(3);
       if (residual_needs_grad && !relu) inputs.add_grad(3, dout);
