@@ -3,6 +3,7 @@
 set(mwalimu_kernel_stems
   accumulate
   copy
+  multi_crop
 )
 # What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.
 set(mwalimu_device_stems

@@ -147,7 +147,30 @@ inline void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std:
   }
 }
 
+/// A drawn view, and what each of its pixels reads of the unrotated one.
+struct CropPlan {
+  CropParameters parameters;
+  Projective rotation;
+};
+static_assert(std::is_trivially_copyable_v<CropPlan>);
+
+MWALIMU_HOST_DEVICE inline CropPlan plan_crop(const CropRule& rule, std::uint64_t seed,
+                                              std::uint64_t step, std::uint64_t sample, int index,
+                                              int height, int width) {
+  CropPlan plan{draw_crop(rule, seed, step, sample, index, height, width), {}};
+  plan.rotation = detail::pixel_map(
+      {0, 0, rule.size, rule.size}, rotation(static_cast<double>(plan.parameters.degrees)),
+      rule.size, rule.size);
+  return plan;
+}
+
 // Backends: one group's views of a whole batch. Cpu is defined below, Gpu in kernels/multi_crop.cuh.
+
+/// plans[v * B + b] <- view v of sample first_sample + b, for images of height x width: the first half
+/// of crop_group, for whoever wants to see what is drawn. `plans` lies on the place's device.
+template <class Place>
+void draw_crops(Place on, const CropRule& rule, std::uint64_t seed, Scalar step,
+                index_t first_sample, index_t B, int height, int width, CropPlan* plans);
 
 /// Draws and makes all views of a group: image v * B + b of `views` is view v of sample b.
 ///
