@@ -124,12 +124,14 @@ class Tensor {
     return from(std::span<const T>(values.begin(), values.size()), shape);
   }
   static Tensor scalar(T value) { return full({}, value); }
-  /// Host memory of somebody else, kept alive by `owner` (null: the caller keeps it), not copied.
+  /// Memory of somebody else on `device`, kept alive by `owner` (null: the caller keeps it), not
+  /// copied.
   static Tensor borrow(T* data, const Shape& shape, const Shape& strides,
-                       std::shared_ptr<std::byte> owner) {
+                       std::shared_ptr<std::byte> owner, Device device = Device::cpu()) {
     Tensor tensor;
     tensor.shape_ = shape;
     tensor.strides_ = strides;
+    tensor.device_ = device;
     tensor.data_ = data;
     tensor.storage_ = std::move(owner);
     return tensor;

@@ -36,13 +36,17 @@ void conv2d_backward_weight(Cpu, View<const T, 4> x, View<const T, 4> dout,
                             const Conv2dOptions& options, bool accumulate,
                             View<accumulate_t<T>, 4> dweight);
 
-/// The strides that parameters should have in memory for weights of shape `oihw`: (kh, kw, I, O), O
-/// densest. Of the six plain orders of a 3 x 3 layer this one makes two of the three copies between
-/// parameters and oneDNN's blocked layouts move whole runs of 16 to 64 output channels (forward
-/// weights and weight gradient; the data gradient's weights are transposed in 16 x 16 tiles).
-inline Shape conv2d_weight_strides(const Shape& oihw) {
+/// The strides that parameters should have in memory for weights of shape `oihw`.
+///
+/// Cpu: (kh, kw, I, O), O densest. Of the six plain orders of a 3 x 3 layer this one makes two of the
+/// three copies between parameters and oneDNN's blocked layouts move whole runs of 16 to 64 output
+/// channels (forward weights and weight gradient; the data gradient's weights are transposed in
+/// 16 x 16 tiles). Gpu: (O, kh, kw, I), I densest, the order of cuDNN's kernels for images (N, H, W,
+/// C), which read the weights where they lie.
+inline Shape conv2d_weight_strides(const Shape& oihw, Device device = Device::cpu()) {
   require<ShapeError>(oihw.rank() == 4, "conv2d_weight_strides: want (O, I, kh, kw), got ", oihw);
-  const index_t O = oihw[0], I = oihw[1], kw = oihw[3];
+  const index_t O = oihw[0], I = oihw[1], kh = oihw[2], kw = oihw[3];
+  if (!device.is_cpu()) return {kh * kw * I, 1, kw * I, I};
   return {1, O, kw * I * O, I * O};
 }
 
