@@ -317,7 +317,8 @@ TEST(Optimizer, FrozenSegmentsKeepValueStateAndStep) {
       std::vector<std::vector<std::uint32_t>> all;
       const Segment& frozen = arena.segments[1];
       all.push_back(bits_of(Arena::of(arena.values, frozen)));
-      optimizer.for_each_state([&](std::string_view, std::span<float> state) {
+      optimizer.for_each_state([&](std::string_view, Tensor<float>& tensor) {
+        const auto state = tensor.span();
         all.push_back(bits_of(state.subspan(static_cast<std::size_t>(frozen.offset),
                                             static_cast<std::size_t>(frozen.count))));
       });
@@ -330,8 +331,8 @@ TEST(Optimizer, FrozenSegmentsKeepValueStateAndStep) {
                 std::numeric_limits<float>::quiet_NaN());
     optimizer.step(arena.values, arena.gradients, arena.segments, {.lr = 0.02});
     EXPECT_EQ(snapshot(), before);
-    optimizer.for_each_counter([](std::string_view, std::span<std::int64_t> steps) {
-      EXPECT_EQ(std::vector(steps.begin(), steps.end()), (std::vector<std::int64_t>{2, 1, 2}));
+    optimizer.for_each_counter([](std::string_view, const Tensor<std::int64_t>& steps) {
+      EXPECT_EQ(steps.to_vector(), (std::vector<std::int64_t>{2, 1, 2}));
     });
     for (const float value : Arena::of(arena.values, arena.segments[2])) {
       EXPECT_TRUE(std::isfinite(value));
@@ -352,27 +353,27 @@ TEST(Optimizer, RestoredStateGivesTheSameNextStepsBitForBit) {
     };
     run(optimizer, arena, 1, 8);
 
-    std::vector<std::pair<std::string, std::vector<float>>> saved;
-    std::vector<std::int64_t> steps;
+    std::vector<std::pair<std::string, Tensor<float>>> saved;
+    Tensor<std::int64_t> steps;
     const Optimizer& readable = optimizer;
-    readable.for_each_state([&](std::string_view state, std::span<const float> values) {
-      saved.emplace_back(state, std::vector<float>(values.begin(), values.end()));
+    readable.for_each_state([&](std::string_view state, const Tensor<float>& values) {
+      saved.emplace_back(state, values.clone());
     });
-    readable.for_each_counter([&](std::string_view, std::span<const std::int64_t> counts) {
-      steps.assign(counts.begin(), counts.end());
+    readable.for_each_counter([&](std::string_view, const Tensor<std::int64_t>& counts) {
+      steps = counts.clone();
     });
     Arena resumed_arena = arena;
     Optimizer resumed(options, arena.segments, arena.size());
     std::size_t at = 0;
-    resumed.for_each_state([&](std::string_view state, std::span<float> values) {
+    resumed.for_each_state([&](std::string_view state, Tensor<float>& values) {
       ASSERT_LT(at, saved.size());
       EXPECT_EQ(state, saved[at].first);
-      std::copy(saved[at].second.begin(), saved[at].second.end(), values.begin());
+      values.copy_from(saved[at].second);
       ++at;
     });
     EXPECT_EQ(at, saved.size());
-    resumed.for_each_counter([&](std::string_view, std::span<std::int64_t> counts) {
-      std::copy(steps.begin(), steps.end(), counts.begin());
+    resumed.for_each_counter([&](std::string_view, Tensor<std::int64_t>& counts) {
+      counts.copy_from(steps);
     });
 
     run(optimizer, arena, 9, 15);

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <vector>
 
+#include "mwalimu/core/config.hpp"
+#include "mwalimu/optim/options.hpp"
+#include "mwalimu/optim/segment_step.hpp"
 #include "mwalimu/optim/state.hpp"
 
 namespace mwalimu::optim::detail {
@@ -25,17 +28,27 @@ struct AdaptiveUpdate {
   float inverse_d2 = 0, epsilon = 0, softplus_beta = 0, decay = 0, step = 0;
 
   template <Denominator kind>
-  float x(float v) const {
-    if constexpr (kind == Denominator::one) return 1.0f;
-    const float root = std::sqrt(v * inverse_d2) + epsilon;
-    if constexpr (kind == Denominator::root) return root;
-    // root > 0, so this exponential never overflows.
-    return root + std::log1p(std::exp(-softplus_beta * root)) / softplus_beta;
+  MWALIMU_HOST_DEVICE float x(float v) const {
+    if constexpr (kind == Denominator::one) {
+      return 1.0f;
+    } else {
+      const float root = std::sqrt(v * inverse_d2) + epsilon;
+      if constexpr (kind == Denominator::root) {
+        return root;
+      } else {
+        // root > 0, so this exponential never overflows.
+        return root + std::log1p(std::exp(-softplus_beta * root)) / softplus_beta;
+      }
+    }
   }
-  void moments(float g, float& m, float& v) const {
+  MWALIMU_HOST_DEVICE void moments(float g, float& m, float& v) const {
     g *= gradient;
     m = momentum * m + gain * g;
     v = squared_momentum * v + squared_gain * (g * g);
+  }
+  template <Denominator kind>
+  MWALIMU_HOST_DEVICE void move(float& p, float m, float v) const {
+    p -= decay * p + step * (m / x<kind>(v));
   }
 
   template <Denominator kind>
@@ -45,7 +58,7 @@ struct AdaptiveUpdate {
 #pragma omp simd
     for (index_t i = 0; i < n; ++i) {
       c.moments(g[i], m[i], v[i]);
-      p[i] -= c.decay * p[i] + c.step * (m[i] / c.x<kind>(v[i]));
+      c.move<kind>(p[i], m[i], v[i]);
     }
   }
   void operator()(float* __restrict p, const float* __restrict g, float* __restrict m,
@@ -76,25 +89,24 @@ struct AdaptiveUpdate {
     }
     return {parameter, proposed};
   }
-  void move(float* __restrict p, const float* __restrict m, const float* __restrict v,
-            index_t n) const {
+  void move_all(float* __restrict p, const float* __restrict m, const float* __restrict v,
+                index_t n) const {
     const AdaptiveUpdate c = *this;
 #pragma omp simd
-    for (index_t i = 0; i < n; ++i) {
-      p[i] -= c.decay * p[i] + c.step * (m[i] / c.x<Denominator::root>(v[i]));
-    }
+    for (index_t i = 0; i < n; ++i) c.move<Denominator::root>(p[i], m[i], v[i]);
   }
 };
 
-// Everything of segment s but the size of its step, which is lr / d1 here.
+// Everything of a segment but the size of its step, which is lr / d1 here.
 template <class Options>
-AdaptiveUpdate adaptive_update(const Options& options, const Step& step, int s) {
-  const double beta1 = step.momentum(options), beta2 = options.squared_momentum, t = step.t(s);
+MWALIMU_HOST_DEVICE AdaptiveUpdate adaptive_update(const Options& options,
+                                                   const SegmentStep& step) {
+  const double beta1 = step.momentum, beta2 = options.squared_momentum;
   // The current beta1 to the power t, not the product of those it was: the rule of fastai.
-  const double d1 = 1 - std::pow(beta1, t), d2 = 1 - std::pow(beta2, t);
-  const double wd = step.weight_decay(s, options.weight_decay);
+  const double d1 = 1 - std::pow(beta1, step.t), d2 = 1 - std::pow(beta2, step.t);
+  const double wd = step.weight_decay(options.weight_decay);
   return {.denominator = Denominator::root,
-          .gradient = static_cast<float>(step.hyper.gradient_scale),
+          .gradient = static_cast<float>(step.gradient_scale),
           .momentum = static_cast<float>(beta1),
           .gain = static_cast<float>(1 - beta1),
           .squared_momentum = static_cast<float>(beta2),
@@ -102,22 +114,23 @@ AdaptiveUpdate adaptive_update(const Options& options, const Step& step, int s) 
           .inverse_d2 = static_cast<float>(1 / d2),
           .epsilon = static_cast<float>(options.epsilon),
           .softplus_beta = 0,
-          .decay = static_cast<float>(step.lr(s) * wd),
-          .step = static_cast<float>(step.lr(s) / d1)};
+          .decay = static_cast<float>(step.lr * wd),
+          .step = static_cast<float>(step.lr / d1)};
 }
 
 // adaptive_update with RAdam's denominator and step size.
 template <class Options>
-AdaptiveUpdate rectified_update(const Options& options, const Step& step, int s) {
-  AdaptiveUpdate rule = adaptive_update(options, step, s);
-  const double beta2 = options.squared_momentum, t = step.t(s), power = std::pow(beta2, t);
+MWALIMU_HOST_DEVICE AdaptiveUpdate rectified_update(const Options& options,
+                                                    const SegmentStep& step) {
+  AdaptiveUpdate rule = adaptive_update(options, step);
+  const double beta2 = options.squared_momentum, t = step.t, power = std::pow(beta2, t);
   const double r_inf = 2 / (1 - beta2) - 1, r = r_inf - 2 * t * power / (1 - power);
   if (r <= 5) {
     rule.denominator = Denominator::one;
     return rule;
   }
   const double rho = std::sqrt((r - 4) * (r - 2) * r_inf / ((r_inf - 4) * (r_inf - 2) * r));
-  rule.step = static_cast<float>(step.lr(s) * rho / (1 - std::pow(step.momentum(options), t)));
+  rule.step = static_cast<float>(step.lr * rho / (1 - std::pow(step.momentum, t)));
   if (options.softplus_beta > 0) {
     rule.denominator = Denominator::softplus;
     rule.softplus_beta = static_cast<float>(options.softplus_beta);
@@ -125,43 +138,68 @@ AdaptiveUpdate rectified_update(const Options& options, const Step& step, int s)
   return rule;
 }
 
+MWALIMU_HOST_DEVICE inline AdaptiveUpdate update_of(const AdamOptions& options,
+                                                    const SegmentStep& step) {
+  return adaptive_update(options, step);
+}
+MWALIMU_HOST_DEVICE inline AdaptiveUpdate update_of(const LambOptions& options,
+                                                    const SegmentStep& step) {
+  return adaptive_update(options, step);  // its step is lamb_step_size, once the norms are known
+}
+MWALIMU_HOST_DEVICE inline AdaptiveUpdate update_of(const RadamOptions& options,
+                                                    const SegmentStep& step) {
+  return rectified_update(options, step);
+}
+MWALIMU_HOST_DEVICE inline AdaptiveUpdate update_of(const RangerOptions& options,
+                                                    const SegmentStep& step) {
+  return rectified_update(options, step);
+}
+
+// lr q / d1 from the root mean squares of p after the decay and of u = m / x / d1; their common
+// count cancels.
+MWALIMU_HOST_DEVICE inline float lamb_step_size(const LambOptions& options,
+                                                const SegmentStep& step, const NormSums& sums) {
+  const double d1 = 1 - std::pow(step.momentum, step.t);
+  const double decay = step.lr * step.weight_decay(options.weight_decay);
+  const double p_norm = std::fabs(1 - decay) * std::sqrt(sums.parameter);
+  const double u_norm = std::sqrt(sums.other) / d1;
+  double q = 1;
+  if (p_norm != 0 && u_norm != 0) {
+    q = p_norm / u_norm < options.max_ratio ? p_norm / u_norm : options.max_ratio;
+  }
+  return static_cast<float>(step.lr * q / d1);
+}
+
 inline void update(const AdaptiveUpdate& rule, const Step& step, const Chunk& chunk) {
   rule(step.p(chunk), step.g(chunk), step.m(chunk), step.v(chunk), chunk.count);
 }
 
-template <class Rule>
-std::vector<AdaptiveUpdate> rules_of_trainable(const Step& step, Rule&& rule) {
-  std::vector<AdaptiveUpdate> rules(step.segments.size());
-  for (int s = 0; s < step.segment_count(); ++s) {
-    if (step.segment(s).trainable) rules[static_cast<std::size_t>(s)] = rule(s);
-  }
-  return rules;
+template <class Options>
+std::vector<AdaptiveUpdate> adaptive_updates(const Options& options, const Step& step) {
+  return step.of_trainable<AdaptiveUpdate>([&](int s) { return update_of(options, step.at(s)); });
 }
 
-inline void apply(const AdamOptions& options, const Step& step) {
-  const auto rules =
-      rules_of_trainable(step, [&](int s) { return adaptive_update(options, step, s); });
+template <class Options>
+void apply_elementwise(const Options& options, const Step& step) {
+  const auto rules = adaptive_updates(options, step);
   step.for_each([&](const Chunk& chunk, std::size_t) {
     update(rules[static_cast<std::size_t>(chunk.segment)], step, chunk);
   });
 }
-
-inline void apply(const RadamOptions& options, const Step& step) {
-  const auto rules =
-      rules_of_trainable(step, [&](int s) { return rectified_update(options, step, s); });
-  step.for_each([&](const Chunk& chunk, std::size_t) {
-    update(rules[static_cast<std::size_t>(chunk.segment)], step, chunk);
-  });
+inline void apply(Cpu, const AdamOptions& options, const Step& step) {
+  apply_elementwise(options, step);
+}
+inline void apply(Cpu, const RadamOptions& options, const Step& step) {
+  apply_elementwise(options, step);
 }
 
-inline void apply(const RangerOptions& options, const Step& step) {
-  const auto rules =
-      rules_of_trainable(step, [&](int s) { return rectified_update(options, step, s); });
+inline void apply(Cpu, const RangerOptions& options, const Step& step) {
+  const auto rules = adaptive_updates(options, step);
   const float blend = static_cast<float>(options.blend);
   step.for_each([&](const Chunk& chunk, std::size_t) {
     float* __restrict p = step.p(chunk);
     float* __restrict slow = step.slow(chunk);
-    const std::int64_t t = step.state.steps[static_cast<std::size_t>(chunk.segment)];
+    const std::int64_t t = step.steps_of(chunk.segment);
     if (t == 1) std::copy(p, p + chunk.count, slow);
     update(rules[static_cast<std::size_t>(chunk.segment)], step, chunk);
     if (t % options.period == 0) {
@@ -174,28 +212,19 @@ inline void apply(const RangerOptions& options, const Step& step) {
   });
 }
 
-inline void apply(const LambOptions& options, const Step& step) {
-  auto rules = rules_of_trainable(step, [&](int s) { return adaptive_update(options, step, s); });
-  const double momentum = step.momentum(options);
+inline void apply(Cpu, const LambOptions& options, const Step& step) {
+  auto rules = adaptive_updates(options, step);
   step.in_two_passes(
       [&](const Chunk& chunk) {
         return rules[static_cast<std::size_t>(chunk.segment)].advance_moments(
             step.p(chunk), step.g(chunk), step.m(chunk), step.v(chunk), chunk.count);
       },
       [&](int s, const NormSums& sums) {
-        // The root mean squares of p after the decay and of u = m / x / d1; their common count
-        // cancels.
-        const double lr = step.lr(s), d1 = 1 - std::pow(momentum, step.t(s));
-        const double decay = lr * step.weight_decay(s, options.weight_decay);
-        const double p_norm = std::abs(1 - decay) * std::sqrt(sums.parameter);
-        const double u_norm = std::sqrt(sums.other) / d1;
-        const double q =
-            p_norm == 0 || u_norm == 0 ? 1.0 : std::min(p_norm / u_norm, options.max_ratio);
-        rules[static_cast<std::size_t>(s)].step = static_cast<float>(lr * q / d1);
+        rules[static_cast<std::size_t>(s)].step = lamb_step_size(options, step.at(s), sums);
       },
       [&](const Chunk& chunk) {
-        rules[static_cast<std::size_t>(chunk.segment)].move(step.p(chunk), step.m(chunk),
-                                                            step.v(chunk), chunk.count);
+        rules[static_cast<std::size_t>(chunk.segment)].move_all(step.p(chunk), step.m(chunk),
+                                                                step.v(chunk), chunk.count);
       });
 }
 

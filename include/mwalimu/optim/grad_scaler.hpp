@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/config.hpp"
 #include "mwalimu/core/types.hpp"
 
 namespace mwalimu::optim {
@@ -14,6 +15,39 @@ struct GradScalerOptions {
   double backoff = 0.5;
   index_t growth_interval = 2000;  ///< good steps in a row before the scale grows
 };
+
+namespace detail {
+
+inline constexpr double kLargestScale = 0x1p127, kSmallestScale = 0x1p-126;  // normal floats
+
+// The scale after a step whose gradients were finite or not. Count is an integer, or a double that
+// counts. @return false: not finite at the smallest scale, which stays.
+template <class Count>
+MWALIMU_HOST_DEVICE bool adapt_scale(const GradScalerOptions& options, bool finite, double& scale,
+                                     Count& good_steps) {
+  if (!finite) {
+    good_steps = 0;
+    if (scale * options.backoff < kSmallestScale) return false;
+    scale *= options.backoff;
+    return true;
+  }
+  if (++good_steps == static_cast<Count>(options.growth_interval)) {
+    // Beyond 2^127 the scale were infinite as a float.
+    if (scale * options.growth <= kLargestScale) scale *= options.growth;
+    good_steps = 0;
+  }
+  return true;
+}
+
+template <class Count>
+[[noreturn]] void fail_exhausted(Count skipped_steps) {
+  mwalimu::detail::fail<ValueError>(
+      "grad_scaler: no finite gradients in ", skipped_steps,
+      " steps, down to a loss scale of 2^-126; the loss itself is not finite: lower the learning "
+      "rate or look at the data");
+}
+
+}  // namespace detail
 
 /// Dynamic loss scale: the loss is multiplied by scale(), so that small gradients do not vanish in
 /// float16; the optimiser divides them by it (HyperParameters::gradient_scale = 1 / scale()). On
@@ -55,23 +89,11 @@ class GradScaler {
   /// @throws ValueError  the scale fell below 2^-126: the gradients overflow at every scale, so the
   ///                     network itself gives infinity or NaN.
   bool update(bool gradients_are_finite) {
-    if (!gradients_are_finite) {
-      state_.scale *= options_.backoff;
-      state_.good_steps = 0;
-      ++state_.skipped_steps;
-      require<ValueError>(state_.scale >= kSmallest, "grad_scaler: no finite gradients in ",
-                          state_.skipped_steps,
-                          " steps, down to a loss scale of 2^-126; the loss itself is not finite: "
-                          "lower the learning rate or look at the data");
-      return false;
+    state_.skipped_steps = gradients_are_finite ? 0 : state_.skipped_steps + 1;
+    if (!detail::adapt_scale(options_, gradients_are_finite, state_.scale, state_.good_steps)) {
+      detail::fail_exhausted(state_.skipped_steps);
     }
-    state_.skipped_steps = 0;
-    if (++state_.good_steps == options_.growth_interval) {
-      // Beyond 2^127 the scale were infinite as a float.
-      if (state_.scale * options_.growth <= kLargest) state_.scale *= options_.growth;
-      state_.good_steps = 0;
-    }
-    return true;
+    return gradients_are_finite;
   }
 
   const State& state() const { return state_; }
@@ -85,7 +107,7 @@ class GradScaler {
   }
 
  private:
-  static constexpr double kLargest = 0x1p127, kSmallest = 0x1p-126;  // normal floats
+  static constexpr double kLargest = detail::kLargestScale, kSmallest = detail::kSmallestScale;
 
   GradScalerOptions options_;
   State state_;

@@ -28,11 +28,9 @@ inline double sum_of_squares(const float* __restrict x, index_t n) {
 
 }  // namespace detail
 
-/// Euclidean norm of all gradients, in double. Finite exactly where every element is finite, so it
-/// also answers has_nonfinite. The same bits for any number of threads.
-/// Gradients of frozen parameters and padding count, too: they are 0 in an arena that was zeroed.
-/// Moves: one read of the gradients.
-inline double gradient_norm(std::span<const float> gradients) {
+/// Sum of the squares of all gradients, in double. Finite exactly where every element is finite. The
+/// same bits for any number of threads.   Moves: one read of the gradients.
+inline double sum_of_squares(std::span<const float> gradients) {
   const index_t n = static_cast<index_t>(gradients.size()), chunks = (n + kChunk - 1) / kChunk;
   std::vector<double> sums(static_cast<std::size_t>(chunks));
   parallel_for(chunks, 1, [&](index_t begin, index_t end) {
@@ -43,7 +41,14 @@ inline double gradient_norm(std::span<const float> gradients) {
   });
   double total = 0;
   for (double sum : sums) total += sum;
-  return std::sqrt(total);
+  return total;
+}
+
+/// Euclidean norm of all gradients, in double: the root of sum_of_squares, so it also answers
+/// has_nonfinite. Gradients of frozen parameters and padding count, too: they are 0 in an arena that
+/// was zeroed.
+inline double gradient_norm(std::span<const float> gradients) {
+  return std::sqrt(sum_of_squares(gradients));
 }
 
 /// The factor that brings gradients of this norm to at most max_norm:

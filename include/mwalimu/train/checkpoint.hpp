@@ -73,10 +73,11 @@ class CheckpointWriter {
     put(std::move(name), std::span<const T>(*kept));
     kept_.push_back(kept);
   }
-  /// A tensor with its shape; shared, so its elements must stay as they are until save().
+  /// A tensor with its shape, row-major. One of the host's may be shared, so its elements must stay
+  /// as they are until save().
   template <Element T>
   void put(std::string name, const Tensor<T>& tensor) {
-    const Tensor<T> dense = tensor.contiguous();
+    const Tensor<T> dense = tensor.to(Device::cpu()).contiguous();
     entries_.push_back({std::move(name),
                         io::dtype_of<T>,
                         {dense.shape().begin(), dense.shape().end()},

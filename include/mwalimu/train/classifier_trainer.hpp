@@ -210,7 +210,7 @@ class ClassifierTrainer {
   /// All that the next epochs depend on.
   void save(CheckpointWriter& checkpoint) {
     put_model(checkpoint, "model.", model_);
-    put_optimizer(checkpoint, optimizer_);
+    put_optimizer(checkpoint, optimizer_, arena_);
     checkpoint.put("step", step_);
     checkpoint.put("epoch", epoch_);
     checkpoint.put("best_epoch", best_epoch_);
@@ -221,7 +221,7 @@ class ClassifierTrainer {
   }
   void restore(const CheckpointReader& checkpoint) {
     get_model(checkpoint, "model.", model_);
-    get_optimizer(checkpoint, optimizer_);
+    get_optimizer(checkpoint, optimizer_, arena_);
     step_ = checkpoint.value<std::int64_t>("step");
     epoch_ = checkpoint.value<std::int64_t>("epoch");
     best_epoch_ = checkpoint.value<std::int64_t>("best_epoch");

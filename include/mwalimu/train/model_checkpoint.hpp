@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "mwalimu/nn/state_dict.hpp"
+#include "mwalimu/nn/to_device.hpp"
 #include "mwalimu/optim/optimizer.hpp"
+#include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/train/checkpoint.hpp"
 
 namespace mwalimu::train {
@@ -27,19 +29,47 @@ void get_model(const CheckpointReader& checkpoint, const std::string& prefix, M&
   });
 }
 
-inline void put_optimizer(CheckpointWriter& checkpoint, const optim::Optimizer& optimizer) {
-  const auto put = [&](std::string_view name, auto values) {
-    checkpoint.put("optimizer." + std::string(name), values);
-  };
-  optimizer.for_each_state(put);
-  optimizer.for_each_counter(put);
+/// The optimiser's state by parameter, row-major as the parameters are: "optimizer.momentum.NAME".
+/// So it does not depend on the device, whose kernels want weights in an order of memory of their
+/// own. It must stay as it is until the checkpoint is saved.
+inline void put_optimizer(CheckpointWriter& checkpoint, const optim::Optimizer& optimizer,
+                          optim::ParameterArena& arena) {
+  const auto segments = arena.segments();
+  optimizer.for_each_state([&](std::string_view name, const Tensor<float>& state) {
+    const Tensor<float> host = state.to(Device::cpu());
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      checkpoint.put("optimizer." + std::string(name) + "." + segments[i].name,
+                     arena.part(host, i));
+    }
+  });
+  optimizer.for_each_counter([&](std::string_view name, const Tensor<std::int64_t>& counts) {
+    checkpoint.put("optimizer." + std::string(name), counts);
+  });
 }
-inline void get_optimizer(const CheckpointReader& checkpoint, optim::Optimizer& optimizer) {
-  const auto get = [&](std::string_view name, auto values) {
-    checkpoint.get("optimizer." + std::string(name), values);
-  };
-  optimizer.for_each_state(get);
-  optimizer.for_each_counter(get);
+
+/// @throws FileError  a tensor is missing or has another shape.
+inline void get_optimizer(const CheckpointReader& checkpoint, optim::Optimizer& optimizer,
+                          optim::ParameterArena& arena) {
+  const auto segments = arena.segments();
+  optimizer.for_each_state([&](std::string_view name, Tensor<float>& state) {
+    const std::string prefix = "optimizer." + std::string(name);
+    auto flat = Tensor<float>::zeros(state.shape());
+    const bool whole = checkpoint.has(prefix);  // as earlier versions wrote: the Cpu's arena
+    if (whole) checkpoint.get(prefix, flat);
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      auto part = arena.part(state, i);
+      if (whole) {
+        part.copy_from(Tensor<float>::borrow(
+            flat.data() + segments[i].offset, part.shape(),
+            nn::parameter_strides(part.shape(), Device::cpu()), flat.storage()));
+      } else {
+        checkpoint.get(prefix + "." + segments[i].name, part);
+      }
+    }
+  });
+  optimizer.for_each_counter([&](std::string_view name, Tensor<std::int64_t>& counts) {
+    checkpoint.get("optimizer." + std::string(name), counts);
+  });
 }
 
 /// A copy of a model's parameters and buffers.

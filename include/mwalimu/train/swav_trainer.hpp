@@ -168,14 +168,14 @@ class SwavTrainer {
   /// All that a run needs to go on bit for bit.
   void save(CheckpointWriter& checkpoint) {
     put_model(checkpoint, "model.", network_);
-    put_optimizer(checkpoint, optimizer_);
+    put_optimizer(checkpoint, optimizer_, arena_);
     checkpoint.put("queue.rows", queue_.rows());
     checkpoint.put("queue.cursor", queue_.cursor());
     checkpoint.put("step", step_);
   }
   void restore(const CheckpointReader& checkpoint) {
     get_model(checkpoint, "model.", network_);
-    get_optimizer(checkpoint, optimizer_);
+    get_optimizer(checkpoint, optimizer_, arena_);
     checkpoint.get("queue.rows", queue_.rows());
     queue_.set_cursor(checkpoint.value<std::int64_t>("queue.cursor"));
     step_ = checkpoint.value<std::int64_t>("step");
