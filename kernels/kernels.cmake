@@ -2,6 +2,7 @@
 # g++ for the emulated device of the tests.
 set(mwalimu_kernel_stems
   accumulate
+  augment
   copy
   multi_crop
 )

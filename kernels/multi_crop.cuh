@@ -27,10 +27,10 @@
 // Source     Caron et al. 2020, arXiv:2006.09882, section 3.3 and its appendix.
 #pragma once
 
-#include "bilinear.cuh"
 #include "launch.cuh"
 #include "mwalimu/data/multi_crop.hpp"
 #include "numeric.cuh"
+#include "pixels.cuh"
 #include "reduce.cuh"
 
 namespace mwalimu {
@@ -173,50 +173,6 @@ __device__ __forceinline__ void make_gaussian(float sigma, int radius, double* e
   __syncthreads();
 }
 
-template <class T>
-__device__ __forceinline__ T normalised(float x, int channel, const data::Normalisation& n) {
-  const float mean = channel == 0 ? n.mean[0] : channel == 1 ? n.mean[1] : n.mean[2];
-  const float std = channel == 0 ? n.std[0] : channel == 1 ? n.std[1] : n.std[2];
-  return narrow<T>((x - mean) / std);
-}
-
-/// N values at index i N of the canvas. Eight of them are two reads of 16 bytes, and every second four
-/// lanes do the later one first: eight lanes then touch all 32 banks.
-template <int N>
-__device__ __forceinline__ void load_values(const float* canvas, int i, float (&values)[N]) {
-  if constexpr (N == 8) {
-    const bool swapped = i / 4 % 2 != 0;
-    const auto a = load_pack<4>(canvas + i * 8 + (swapped ? 4 : 0));
-    const auto b = load_pack<4>(canvas + i * 8 + (swapped ? 0 : 4));
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      values[j] = swapped ? b[j] : a[j];
-      values[4 + j] = swapped ? a[j] : b[j];
-    }
-  } else {
-    const auto a = load_pack<N>(canvas + i * N);
-#pragma unroll
-    for (int j = 0; j < N; ++j) values[j] = a[j];
-  }
-}
-
-/// The finished canvas to `out`, N values at a time.
-template <int N, class T>
-__device__ __forceinline__ void write_view(const float* canvas, int S,
-                                           const data::Normalisation& normalisation, T* out) {
-  const int packs = 3 * S * S / N;
-  for (int i = static_cast<int>(threadIdx.x); i < packs; i += static_cast<int>(blockDim.x)) {
-    float values[N];
-    load_values<N>(canvas, i, values);
-    Pack<T, N> pack;
-#pragma unroll
-    for (int j = 0; j < N; ++j) {
-      pack[j] = normalised<T>(values[j], (i * N + j) % 3, normalisation);
-    }
-    store_pack<N>(out + i * N, pack);
-  }
-}
-
 /// The canvas rotated about its centre: N pixels a thread, which are three packs (of 16 bytes in float,
 /// of 8 in 16 bits, where eight pixels would not fit the registers).
 template <int N, class T>
@@ -230,9 +186,13 @@ __device__ __forceinline__ void write_rotated(const float* canvas, int S,
     for (int j = 0; j < N; ++j) {
       const int pixel = i * N + j;
       const BilinearSource source = bilinear_source(map, true, pixel % S, pixel / S, S, S);
+      const auto value = [&](int row, int column, int c) {
+        return canvas[(row * S + column) * 3 + c];
+      };
 #pragma unroll
       for (int c = 0; c < 3; ++c) {
-        const float x = source([&](int row, int column) { return canvas[(row * S + column) * 3 + c]; });
+        const float x = source.mix(value(source.upper, source.left, c), value(source.upper, source.right, c),
+                                   value(source.lower, source.left, c), value(source.lower, source.right, c));
         packs[(3 * j + c) / N][(3 * j + c) % N] = normalised<T>(x, c, normalisation);
       }
     }
@@ -314,8 +274,8 @@ __global__ void __launch_bounds__(1024) crop_kernel(CropLaunch launch, bool pack
       packs ? write_rotated<4>(canvas, S, plan.rotation, launch.normalisation, to)
             : write_rotated<1>(canvas, S, plan.rotation, launch.normalisation, to);
     } else {
-      packs ? write_view<N>(canvas, S, launch.normalisation, to)
-            : write_view<1>(canvas, S, launch.normalisation, to);
+      packs ? write_normalised<N>(canvas, 0, 3 * pixels, launch.normalisation, to)
+            : write_normalised<1>(canvas, 0, 3 * pixels, launch.normalisation, to);
     }
     __syncthreads();  // the next view overwrites the canvas
   }

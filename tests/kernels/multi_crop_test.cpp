@@ -8,24 +8,13 @@
 #include <vector>
 
 #include "kernels/device.hpp"
-#include "mwalimu/core/random.hpp"
+#include "kernels/images.hpp"
 
 namespace mwalimu::data {
 namespace {
 
+using test::bits, test::pixel_tolerance, test::relative_difference, test::some_images;
 using test::under_schedules;
-
-/// Noise with large flat areas: neighbours differ, and so do whole views.
-Tensor<std::uint8_t> some_images(index_t N, index_t H, index_t W) {
-  auto images = Tensor<std::uint8_t>::empty({N, H, W, 3});
-  RandomStream random(7, Purpose::test, static_cast<std::uint64_t>(H), static_cast<std::uint64_t>(W));
-  for (auto& byte : images.span()) byte = static_cast<std::uint8_t>(random.bits() >> 24);
-  const index_t half = images.count() / (2 * N);
-  for (index_t n = 0; n < N; ++n) {
-    std::fill_n(images.data() + n * 2 * half, half, static_cast<std::uint8_t>(40 * n));
-  }
-  return images;
-}
 
 /// Every step of every view acts.
 MultiCropOptions everything(const char* crops) {
@@ -34,39 +23,6 @@ MultiCropOptions everything(const char* crops) {
   options.blur_sigma = {5.0f, 20.0f};  // of 224 pixels: radii of 1 and more on small views
   return options;
 }
-
-template <class T>
-double relative_difference(const Tensor<T>& a, const Tensor<float>& b) {
-  const auto x = a.template to<float>().to_vector(), y = b.to_vector();
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const double d = static_cast<double>(x[i]) - static_cast<double>(y[i]);
-    difference += d * d;
-    norm += static_cast<double>(y[i]) * static_cast<double>(y[i]);
-  }
-  return std::sqrt(difference / norm);  // NaN if any value is
-}
-
-/// The views of T as bits, so that NaN equals itself.
-template <class T>
-std::vector<std::uint8_t> bits(const Tensor<T>& tensor) {
-  const auto values = tensor.to_vector();
-  std::vector<std::uint8_t> bytes(values.size() * sizeof(T));
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  return bytes;
-}
-
-struct Tolerance {
-  double float32 = 2e-6;   // the order of the luma's sum, and products that one compiler fuses
-  double float16 = 4e-4;   // half an ulp: 2^-12 relative
-  double bfloat16 = 3e-3;  // 2^-9
-  template <class T>
-  double of() const {
-    if constexpr (std::is_same_v<T, half>) return float16;
-    if constexpr (std::is_same_v<T, mwalimu::bfloat16>) return bfloat16;
-    return float32;
-  }
-};
 
 template <class T>
 void expect_crops_of_the_host(const MultiCropOptions& options, const Tensor<std::uint8_t>& images,
@@ -87,7 +43,7 @@ void expect_crops_of_the_host(const MultiCropOptions& options, const Tensor<std:
     multi_crop(options, 3, Scalar(17), on_device, rows, got, 2);
     EXPECT_EQ(got[0].data(), kept);  // memory of the right shape is used again
     for (std::size_t g = 0; g < want.size(); ++g) {
-      EXPECT_LT(relative_difference(got[g], want[g]), Tolerance().of<T>()) << "group " << g;
+      EXPECT_LT(relative_difference(got[g], want[g]), pixel_tolerance<T>()) << "group " << g;
       if (first[g].empty()) first[g] = bits(got[g]);
       EXPECT_TRUE(bits(got[g]) == first[g]) << "another schedule, other bits: group " << g;
     }
@@ -200,7 +156,7 @@ TEST(DeviceCrops, AViewMayLieAnywhereInABatch) {
                          rows.view<2>(), 0, views);
   });
   const auto inside = memory.slice(0, 1, want.count() + 1).to(Device::cpu());
-  EXPECT_LT(relative_difference(inside.reshape(want.shape()), want), Tolerance().bfloat16);
+  EXPECT_LT(relative_difference(inside.reshape(want.shape()), want), pixel_tolerance<bfloat16>());
   const auto all = memory.to_vector();
   EXPECT_EQ(static_cast<float>(all.front()), -77.0f);
   EXPECT_EQ(static_cast<float>(all.back()), -77.0f);
@@ -238,7 +194,7 @@ TEST(DeviceCrops, AGraphReadsTheStepOnTheDevice) {
     std::vector<Tensor<float>> want;
     multi_crop(options, 1, Scalar(now), images, pairs, want);
     for (std::size_t g = 0; g < want.size(); ++g) {
-      EXPECT_LT(relative_difference(made[g], want[g]), Tolerance().float32) << "step " << now;
+      EXPECT_LT(relative_difference(made[g], want[g]), pixel_tolerance<float>()) << "step " << now;
     }
   }
   gpu::Driver::destroy_graph(graph);

@@ -8,8 +8,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/place.hpp"
 #include "mwalimu/core/random.hpp"
+#include "mwalimu/core/scalar.hpp"
+#include "mwalimu/core/tensor.hpp"
 #include "mwalimu/data/affine.hpp"
 #include "mwalimu/data/area_resize.hpp"
 #include "mwalimu/data/crop_resize.hpp"
@@ -40,7 +45,8 @@ struct AugmentParameters {
   float brightness = 0.5f;  ///< 0..1; 0.5 keeps
   float contrast = 1;       ///< > 0; 1 keeps
 };
-static_assert(std::is_trivially_copyable_v<AugmentParameters>);
+static_assert(std::is_trivially_copyable_v<AugmentParameters> &&
+              std::is_trivially_copyable_v<AugmentOptions>);
 
 /// @throws ValueError  an option out of its range; the text names it.
 inline void validate(const AugmentOptions& o) {
@@ -101,15 +107,26 @@ inline AugmentParameters draw_augment(const AugmentOptions& options, std::uint64
   return draw_augment(options, RandomStream(seed, Purpose::augment, step, sample), height, width);
 }
 
+namespace detail {
+
+MWALIMU_HOST_DEVICE inline AugmentParameters draw_pass(const AugmentOptions& options,
+                                                       std::uint64_t seed, int pass,
+                                                       std::uint64_t sample, int height,
+                                                       int width) {
+  if (pass == 0) return evaluation_parameters(height, width);
+  // Steps count from the far end: no training step comes near them.
+  const std::uint64_t step = 0xFFFFFFFFu - static_cast<std::uint64_t>(pass);
+  return draw_augment(options, RandomStream(seed, Purpose::augment, step, sample), height, width);
+}
+
+}  // namespace detail
+
 /// Test-time augmentation: pass 0 is the evaluation input, passes 1, 2, ... are training inputs of
 /// their own. `sample` is the image's index in the data.
 inline AugmentParameters draw_tta(const AugmentOptions& options, std::uint64_t seed, int pass,
                                   std::uint64_t sample, int height, int width) {
   require<ValueError>(pass >= 0, "draw_tta: want a pass of at least 0, got ", pass);
-  if (pass == 0) return evaluation_parameters(height, width);
-  // Steps count from the far end: no training step comes near them.
-  const std::uint64_t step = 0xFFFFFFFFu - static_cast<std::uint64_t>(pass);
-  return draw_augment(options, RandomStream(seed, Purpose::augment, step, sample), height, width);
+  return detail::draw_pass(options, seed, pass, sample, height, width);
 }
 
 namespace detail {
@@ -186,6 +203,108 @@ inline void apply_augment(const ByteImage& image, const AugmentParameters& p, in
   }
   adjust_lighting(scratch.view, p.brightness, p.contrast);
   write_normalised(scratch.view, normalisation, out);
+}
+
+/// Which draws a batch takes.
+struct AugmentDraws {
+  static constexpr int kTraining = -1;
+  std::uint64_t seed = 0;
+  Scalar step{};             ///< of a training input; may lie on the device
+  index_t first_sample = 0;  ///< row r is sample first_sample + r, unless samples are named
+  int pass = kTraining;      ///< or test-time augmentation's, draw_tta: 0 evaluation, 1, 2, ... random
+};
+
+// Backends. Cpu is defined below, Gpu in kernels/augment.cuh.
+
+/// Inputs of a whole batch: inputs[r] <- apply_augment of images[rows[r]] with the draws' parameters.
+///
+/// @param images   (N, height, width, 3) bytes
+/// @param rows     (B) rows of `images`, 0 <= row < N (whoever fills them checks: a kernel cannot)
+/// @param samples  (B) numbers that the draws know the images by; (0): see AugmentDraws
+/// @param inputs   (B, size, size, 3) normalised, overwritten; the side is theirs, not the options'
+/// @throws ShapeError  extents disagree.
+template <Real T>
+void augment(Cpu, const AugmentOptions& options, const AugmentDraws& draws,
+             View<const std::uint8_t, 4> images, View<const index_t, 1> rows,
+             View<const index_t, 1> samples, View<T, 4> inputs);
+template <Real T>
+void augment(Gpu, const AugmentOptions& options, const AugmentDraws& draws,
+             View<const std::uint8_t, 4> images, View<const index_t, 1> rows,
+             View<const index_t, 1> samples, View<T, 4> inputs);
+
+namespace detail {
+
+MWALIMU_HOST_DEVICE inline AugmentParameters draw_input(const AugmentOptions& options,
+                                                        const AugmentDraws& draws,
+                                                        std::uint64_t sample, int height,
+                                                        int width) {
+  if (draws.pass != AugmentDraws::kTraining) {
+    return draw_pass(options, draws.seed, draws.pass, sample, height, width);
+  }
+  const auto step = static_cast<std::uint64_t>(draws.step.load());
+  return draw_augment(options, RandomStream(draws.seed, Purpose::augment, step, sample), height,
+                      width);
+}
+
+template <Real T>
+void check_augment(const AugmentDraws& draws, View<const std::uint8_t, 4> images,
+                   View<const index_t, 1> rows, View<const index_t, 1> samples,
+                   View<T, 4> inputs) {
+  require<ValueError>(draws.pass >= AugmentDraws::kTraining,
+                      "augment: want a pass of at least 0, got ", draws.pass);
+  require_images("augment", images);
+  const index_t B = rows.dim(0), S = inputs.dim(1);
+  require<ShapeError>(inputs.dim(0) == B && S >= 1 && inputs.dim(2) == S && inputs.dim(3) == 3 &&
+                          inputs.is_contiguous(),
+                      "augment: want dense square inputs of ", B, " rows, got (", inputs.dim(0),
+                      ", ", S, ", ", inputs.dim(2), ", ", inputs.dim(3), ")");
+  require<ShapeError>(samples.dim(0) == B || samples.dim(0) == 0, "augment: want ", B,
+                      " sample numbers or none, got ", samples.dim(0));
+}
+
+}  // namespace detail
+
+template <Real T>
+void augment(Cpu, const AugmentOptions& options, const AugmentDraws& draws,
+             View<const std::uint8_t, 4> images, View<const index_t, 1> rows,
+             View<const index_t, 1> samples, View<T, 4> inputs) {
+  detail::check_augment(draws, images, rows, samples, inputs);
+  const auto H = static_cast<int>(images.dim(1)), W = static_cast<int>(images.dim(2));
+  const auto size = static_cast<int>(inputs.dim(1));
+  parallel_for(rows.dim(0), 1, [&](index_t begin, index_t end) {
+    AugmentScratch scratch;
+    std::vector<float> made(static_cast<std::size_t>(size) * static_cast<std::size_t>(size) * 3);
+    for (index_t r = begin; r < end; ++r) {
+      const index_t sample = samples.dim(0) == 0 ? draws.first_sample + r : samples(r);
+      const AugmentParameters p =
+          detail::draw_input(options, draws, static_cast<std::uint64_t>(sample), H, W);
+      const ByteImage image{images.data() + rows(r) * images.stride(0), H, W};
+      apply_augment(image, p, size, options.normalisation, made.data(), scratch);
+      T* out = inputs.data() + r * inputs.stride(0);
+      for (const float x : made) *out++ = convert<T>(x);
+    }
+  });
+}
+
+/// The same on the images' device, into a tensor that is made anew where its shape or device differ.
+/// @param samples  null: see AugmentDraws
+template <Real T>
+void augment(const AugmentOptions& options, const AugmentDraws& draws,
+             const Tensor<std::uint8_t>& images, const Tensor<index_t>& rows, Tensor<T>& inputs,
+             const Tensor<index_t>* samples = nullptr) {
+  const Device device = images.device();
+  require<DeviceError>(device == rows.device() && (!samples || device == samples->device()),
+                       "augment: images on ", device, ", but rows or samples elsewhere");
+  const Shape shape{rows.count(), options.size, options.size, 3};
+  if (!(inputs.shape() == shape && inputs.device() == device)) {
+    inputs = Tensor<T>::empty(shape, device);
+  }
+  const auto numbers = samples ? samples->template view<1>()
+                               : View<const index_t, 1>(nullptr, {0}, {1});
+  on_device(device, [&](auto place) {
+    augment<T>(place, options, draws, images.template view<4>(), rows.template view<1>(), numbers,
+               inputs.template view<4>());
+  });
 }
 
 }  // namespace mwalimu::data

@@ -197,12 +197,7 @@ template <Real T>
 void check_crop_group(const CropRule& rule, View<const std::uint8_t, 4> images,
                       View<const index_t, 2> pairs, View<T, 4> views) {
   const index_t S = rule.size, B = pairs.dim(0);
-  require<ShapeError>(images.dim(0) >= 1 && images.dim(1) >= 1 && images.dim(2) >= 1 &&
-                          images.dim(3) == 3 && images.stride(3) == 1 && images.stride(2) == 3 &&
-                          images.stride(1) == 3 * images.dim(2),
-                      "crops: want images (N, height, width, 3) of dense pixels, got (",
-                      images.dim(0), ", ", images.dim(1), ", ", images.dim(2), ", ", images.dim(3),
-                      ")");
+  require_images("crops", images);
   require<ShapeError>(pairs.dim(1) == 2 && views.dim(0) == rule.count * B && views.dim(1) == S &&
                           views.dim(2) == S && views.dim(3) == 3 && views.stride(3) == 1 &&
                           views.stride(2) == 3 && views.stride(1) == 3 * S &&

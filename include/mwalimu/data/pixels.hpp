@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/tensor.hpp"
 
 namespace mwalimu::data {
 
@@ -83,6 +84,16 @@ inline void require_pixels(const char* where, const ByteImage& image) {
 inline void require_pixels(const char* where, const PlanarImage& image) {
   require<ShapeError>(image.height() >= 1 && image.width() >= 1, where,
                       ": want an image of at least 1 x 1 pixel, got an empty one");
+}
+
+// Stacked images, as a device has them.
+inline void require_images(const char* where, const View<const std::uint8_t, 4>& images) {
+  require<ShapeError>(images.dim(0) >= 1 && images.dim(1) >= 1 && images.dim(2) >= 1 &&
+                          images.dim(3) == 3 && images.stride(3) == 1 && images.stride(2) == 3 &&
+                          images.stride(1) == 3 * images.dim(2),
+                      where, ": want images (N, height, width, 3) of dense pixels, got (",
+                      images.dim(0), ", ", images.dim(1), ", ", images.dim(2), ", ", images.dim(3),
+                      ")");
 }
 
 // The two kinds of source, read alike: extents, a channel of a pixel, and what stands for 1.
