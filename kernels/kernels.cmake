@@ -3,6 +3,7 @@
 set(mwalimu_kernel_stems
   accumulate
   augment
+  batch_norm
   copy
   multi_crop
 )

@@ -64,4 +64,12 @@ inline bool packs_fit(const T* p, index_t stride) {
   return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride % kPack<T> == 0;
 }
 
+/// Calls f(std::integral_constant<int, N>) with the elements a thread moves at once. Double, which
+/// only gradient checks use, goes one at a time.
+template <class T, class F>
+void with_pack(bool packs, F&& f) {
+  constexpr int N = sizeof(T) == 8 ? 1 : kPack<T>;
+  packs ? f(std::integral_constant<int, N>{}) : f(std::integral_constant<int, 1>{});
+}
+
 }  // namespace mwalimu::kernels
