@@ -5,7 +5,9 @@ set(mwalimu_kernel_stems
   augment
   batch_norm
   copy
+  gradients
   multi_crop
+  optimizer
 )
 # What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.
 set(mwalimu_device_stems

@@ -83,6 +83,7 @@ class ParameterArena {
   /// The buffers, (size).
   Tensor<float>& value_buffer() { return values_; }
   const Tensor<float>& value_buffer() const { return values_; }
+  Tensor<float>& gradient_buffer() { return gradients_; }
   const Tensor<float>& gradient_buffer() const { return gradients_; }
   const Copy& copy_buffer() const { return copy_; }
 
