@@ -6,8 +6,11 @@ set(mwalimu_kernel_stems
   batch_norm
   copy
   gradients
+  l2_normalize
   multi_crop
   optimizer
+  queue
+  reduce_ops
 )
 # What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.
 set(mwalimu_device_stems
