@@ -5,12 +5,14 @@ set(mwalimu_kernel_stems
   augment
   batch_norm
   copy
+  cross_entropy
   gradients
   l2_normalize
   multi_crop
   optimizer
   queue
   reduce_ops
+  soft_cross_entropy
 )
 # What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.
 set(mwalimu_device_stems
