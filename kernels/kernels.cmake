@@ -4,6 +4,7 @@ set(mwalimu_kernel_stems
   accumulate
   augment
   batch_norm
+  code_statistics
   copy
   cross_entropy
   gradients
@@ -12,6 +13,7 @@ set(mwalimu_kernel_stems
   optimizer
   queue
   reduce_ops
+  sinkhorn
   soft_cross_entropy
 )
 # What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.

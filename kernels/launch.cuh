@@ -88,6 +88,14 @@ void launch_cooperative(Gpu on, const char* name, void (*kernel)(P...), const La
   });
 }
 
+/// The most blocks that launch_cooperative takes on the place's device.
+template <class... P>
+index_t max_cooperative_blocks(Gpu on, void (*kernel)(P...), int threads,
+                               std::size_t shared_bytes) {
+  require<CudaError>(cudaSetDevice(on.device) == cudaSuccess, "no device cuda:", on.device);
+  return simt::max_cooperative_blocks(kernel, threads, shared_bytes);
+}
+
 #else  // the emulated device: the executor runs the kernel when its turn on the stream comes
 
 template <class... P, class... A>
@@ -108,6 +116,11 @@ void launch_cooperative(Gpu on, const char* name, void (*kernel)(P...), const La
     simt::launch_cooperative(kernel, config.grid, config.block, config.shared_bytes, on.stream,
                              static_cast<P>(args)...);
   });
+}
+
+template <class... P>
+index_t max_cooperative_blocks(Gpu, void (*kernel)(P...), int threads, std::size_t shared_bytes) {
+  return simt::max_cooperative_blocks(kernel, threads, shared_bytes);
 }
 
 #endif
