@@ -5,6 +5,7 @@
 // }, then the data, row-major.  Source: NumPy Enhancement Proposal 1 and numpy.lib.format's text.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
@@ -114,62 +115,61 @@ class NpyHeader {
 
 }  // namespace detail
 
-/// An .npy file of version 1 or 2, mapped and checked: little endian, row-major, of element type
-/// f2, f4, f8, i4, i8, u1 or b1.
+/// The array in the bytes of an .npy file of version 1 or 2: little endian, row-major, of element type
+/// f2, f4, f8, i4, i8, u1 or b1. Its data stay where they are.
+/// @param source  what errors call the bytes: "npy file 'a.npy'".
+/// @throws FileError  they are malformed, or of another layout or type.
+inline TensorInfo parse_npy(std::span<const std::byte> bytes, const std::string& source) {
+  constexpr std::uint64_t kMaxHeaderBytes = 1 << 20;  // a dict of three entries
+  const auto check = [&](bool sound, const auto&... args) {
+    require<FileError>(sound, source, " ", args...);
+  };
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  check(text.starts_with("\x93NUMPY") && text.size() >= 10, "does not start as one");
+  const int version = std::to_integer<int>(bytes[6]);
+  check(version == 1 || version == 2, "has version ", version, ", want 1 or 2");
+  const std::size_t width = version == 1 ? 2 : 4, start = 8 + width;
+  check(text.size() >= start, "is cut short");
+  std::uint64_t length = 0;
+  for (std::size_t i = width; i-- > 0;) {
+    length = length << 8 | std::to_integer<std::uint64_t>(bytes[8 + i]);
+  }
+  check(length <= kMaxHeaderBytes, "says its header has ", length, " bytes, more than the ",
+        kMaxHeaderBytes, " allowed");
+  check(length <= text.size() - start, "is cut short: its header has ", length, " bytes, only ",
+        text.size() - start, " follow");
+
+  detail::NpyHeader header;
+  check(header.parse(text.substr(start, static_cast<std::size_t>(length))),
+        "has a header that is not one of an array");
+  check(!header.fortran_order || header.shape.size() < 2,
+        "is in column-major order; save numpy.ascontiguousarray(x)");
+  TensorInfo array;
+  const auto descr = std::find(detail::kNpyDescr.begin(), detail::kNpyDescr.end(), header.descr);
+  check(!header.descr.empty() && descr != detail::kNpyDescr.end(), "has elements of type ",
+        detail::quoted_text(header.descr), ", want little-endian f2, f4, f8, i4, i8, u1 or b1");
+  array.dtype = static_cast<Dtype>(descr - detail::kNpyDescr.begin());
+  array.shape = std::move(header.shape);
+  array.bytes = bytes.subspan(start + static_cast<std::size_t>(length));
+  const auto size = detail::byte_size(array.shape, array.dtype);
+  check(size && *size == array.bytes.size(), "has ", array.bytes.size(),
+        " bytes of data, which its shape and type do not fill");
+  return array;
+}
+
+/// An .npy file, mapped and checked as parse_npy does.
 class NpyFile {
  public:
   /// @throws FileError  the file is missing, unreadable, malformed or of another layout or type.
-  explicit NpyFile(std::filesystem::path path) : path_(std::move(path)), file_(path_) {
-    const std::span<const std::byte> bytes = file_.bytes();
-    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    check(text.starts_with("\x93NUMPY") && text.size() >= 10, "does not start as one");
-    const int version = std::to_integer<int>(bytes[6]);
-    check(version == 1 || version == 2, "has version ", version, ", want 1 or 2");
-    const std::size_t width = version == 1 ? 2 : 4, start = 8 + width;
-    check(text.size() >= start, "is cut short");
-    std::uint64_t length = 0;
-    for (std::size_t i = width; i-- > 0;) {
-      length = length << 8 | std::to_integer<std::uint64_t>(bytes[8 + i]);
-    }
-    check(length <= kMaxHeaderBytes, "says its header has ", length, " bytes, more than the ",
-          kMaxHeaderBytes, " allowed");
-    check(length <= text.size() - start, "is cut short: its header has ", length, " bytes, only ",
-          text.size() - start, " follow");
-
-    detail::NpyHeader header;
-    check(header.parse(text.substr(start, static_cast<std::size_t>(length))),
-          "has a header that is not one of an array");
-    check(!header.fortran_order || header.shape.size() < 2,
-          "is in column-major order; save numpy.ascontiguousarray(x)");
-    array_.dtype = dtype_of_descr(header.descr);
-    array_.shape = std::move(header.shape);
-    array_.name = path_.filename().string();
-    array_.bytes = bytes.subspan(start + static_cast<std::size_t>(length));
-    const auto size = detail::byte_size(array_.shape, array_.dtype);
-    check(size && *size == array_.bytes.size(), "has ", array_.bytes.size(),
-          " bytes of data, which its shape and type do not fill");
+  explicit NpyFile(const std::filesystem::path& path) : file_(path) {
+    array_ = parse_npy(file_.bytes(), "npy file " + detail::quoted(path));
+    array_.name = path.filename().string();
   }
 
   /// The array; its name is the file's.
   const TensorInfo& array() const { return array_; }
 
  private:
-  template <class... Args>
-  void check(bool sound, const Args&... args) const {
-    require<FileError>(sound, "npy file ", detail::quoted(path_), " ", args...);
-  }
-  Dtype dtype_of_descr(const std::string& descr) const {
-    for (std::size_t i = 0; i < detail::kNpyDescr.size(); ++i) {
-      if (!descr.empty() && descr == detail::kNpyDescr[i]) return static_cast<Dtype>(i);
-    }
-    mwalimu::detail::fail<FileError>("npy file ", detail::quoted(path_), " has elements of type ",
-                                     detail::quoted_text(descr),
-                                     ", want little-endian f2, f4, f8, i4, i8, u1 or b1");
-  }
-
-  static constexpr std::uint64_t kMaxHeaderBytes = 1 << 20;  // a dict of three entries
-
-  std::filesystem::path path_;
   MappedFile file_;
   TensorInfo array_;
 };
