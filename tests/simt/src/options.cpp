@@ -27,7 +27,9 @@ Schedule order_from(const char* name, Schedule otherwise) {
   return Schedule::random;
 }
 
-Options from_environment() {
+}  // namespace
+
+Options detail::options_from_environment() {
   Options options;
   options.order = order_from("MWALIMU_SIMT_ORDER", options.order);
   options.seed = number_from("MWALIMU_SIMT_SEED", options.seed);
@@ -36,10 +38,8 @@ Options from_environment() {
   return options;
 }
 
-}  // namespace
-
 Options& options() {
-  static Options process_wide = from_environment();
+  static Options process_wide = detail::options_from_environment();
   return process_wide;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <map>
+#include <utility>
 
 #include "scheduler.hpp"
 
@@ -83,16 +84,20 @@ void Launch::fail(std::string message) {
   if (!failed.exchange(true)) message_ = std::move(message);
 }
 
-// Nothing is unwound: kernels need no exceptions, and their stacks are dropped as they are.
-void fail(const std::string& message, const char* file, int line) {
+// Nothing is unwound: kernels need no exceptions, and their stacks are dropped as they are. What
+// this function holds is therefore freed before it leaves.
+void fail(std::string message, const char* file, int line) {
   Worker& worker = *current_worker;
   worker.in_kernel = false;
-  Launch& launch = *worker.block->launch;
-  const uint3 index = worker.thread->index;
-  std::string text = describe_launch(launch, worker.block) +
-                     format(" thread (%u,%u,%u)\n  ", index.x, index.y, index.z) + message;
-  if (line != 0) text += format(", at %s:%d", file, line);
-  launch.fail(std::move(text));
+  {
+    Launch& launch = *worker.block->launch;
+    const uint3 index = worker.thread->index;
+    std::string text = describe_launch(launch, worker.block) +
+                       format(" thread (%u,%u,%u)\n  ", index.x, index.y, index.z) +
+                       std::exchange(message, std::string());
+    if (line != 0) text += format(", at %s:%d", file, line);
+    launch.fail(std::move(text));
+  }
   drop_thread(worker);
 }
 

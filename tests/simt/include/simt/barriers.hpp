@@ -14,7 +14,7 @@ void grid_barrier(const char* file, int line);
 void yield();
 void fence();
 /// Ends the launch with an error at the current thread.
-[[noreturn]] void fail(const std::string& message, const char* file, int line);
+[[noreturn]] void fail(std::string message, const char* file, int line);
 unsigned lane();         ///< of the current thread in its warp, 0..31
 unsigned thread_rank();  ///< of the current thread in its block, x fastest
 

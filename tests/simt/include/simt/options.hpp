@@ -34,6 +34,10 @@ struct Options {
   int cooperative_blocks = 4;                ///< what max_cooperative_blocks() answers
 };
 
+namespace detail {
+Options options_from_environment();
+}
+
 /// Process-wide; read from the environment at first use. Not to be changed while a kernel runs.
 /// @throws ValueError  an environment variable has a value that is none of its own.
 Options& options();
