@@ -9,6 +9,7 @@ set(mwalimu_kernel_stems
   cross_entropy
   gradients
   l2_normalize
+  mixup
   multi_crop
   optimizer
   queue
