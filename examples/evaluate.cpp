@@ -27,8 +27,8 @@ void run(const CLI::App& app, Options& o) {
   if (!dataset.skipped.empty()) std::cout << "left out " << dataset.skipped.summary() << std::endl;
 
   data::AugmentOptions augment{.size = size};
-  const auto predictions =
-      train::predict(saved.model, store, {}, augment, o.tta, o.common.seed);
+  const auto predictions = train::predict(saved.model, store, {}, augment, o.tta, o.common.seed,
+                                          train::precision_of(o.common.precision));
   const auto evaluation = train::evaluate(predictions, dataset);
   require<ValueError>(evaluation.has_value(), o.common.data, ": no image of the ", o.part,
                       " part has a label; want Train.csv, TestLabels.csv or class folders");

@@ -60,6 +60,7 @@ void run(const CLI::App& app, Options& o) {
   pretrain.trainer.accumulate = o.training.accumulate;
   pretrain.trainer.optimizer = o.training.make_optimizer();
   pretrain.trainer.schedule = o.training.make_schedule();
+  pretrain.trainer.precision = train::precision_of(o.common.precision);
   pretrain.trainer.seed = o.common.seed;
 
   if (o.size == 0) {

@@ -103,6 +103,7 @@ train::StudyOptions study_options(const Options& o) {
   classifier.optimizer = optim::optimizer_options(o.finetune_optimizer, 0.01);
   classifier.schedule = optim::make_schedule("one-cycle", o.finetune_lr);
   classifier.augment.size = o.size;
+  trainer.precision = classifier.precision = train::precision_of(o.common.precision);
   study.distil.rounds = o.rounds;
   study.distil.threshold = o.threshold;
   study.labels_per_class = o.labels_per_class;

@@ -58,11 +58,17 @@ eval::LogitTable run_classifier(const Options& o) {
       {.skip_bad = o.common.skip_bad, .classes = saved.classes});
   const auto store =
       data::ImageStore::build(dataset, {.size = saved.size, .skip_bad = o.common.skip_bad});
-  const auto predictions = train::predict(saved.model, store, {}, {.size = saved.size});
+  const auto precision = train::precision_of(o.common.precision);
+  const auto predictions =
+      train::predict(saved.model, store, {}, {.size = saved.size}, 0, 0, precision);
   const auto predicted =
       eval::arg_max(predictions.probabilities, static_cast<index_t>(saved.classes.size()));
   Tensor<float> rows = predictions.logits;
-  if (o.of == "features") rows = train::infer(saved.model.encoder, store, {}, {.size = saved.size});
+  if (o.of == "features") {
+    train::InferenceOptions inference{.size = saved.size};
+    inference.precision = precision;
+    rows = train::infer(saved.model.encoder, store, {}, inference);
+  }
   eval::LogitTable table;
   table.C = rows.dim(1);
   table.logits = rows.to_vector();

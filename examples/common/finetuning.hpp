@@ -56,6 +56,7 @@ inline train::FinetuneOptions make_finetune_options(const FinetuningOptions& o,
   classifier.optimizer = o.training.make_optimizer();
   classifier.schedule = o.training.make_schedule();
   classifier.augment.size = o.size;
+  classifier.precision = train::precision_of(common.precision);
   classifier.seed = common.seed;
   options.tta = o.tta;
   return options;

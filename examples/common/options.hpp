@@ -10,6 +10,7 @@
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/place.hpp"
+#include "mwalimu/cpu/dnnl.hpp"
 
 namespace mwalimu::programs {
 
@@ -61,7 +62,8 @@ inline void add_common_options(CLI::App& app, CommonOptions& options, CommonChoi
     app.add_option("--device", options.device, "where to compute")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
         ->type_name("NAME");
-    app.add_option("--precision", options.precision, "element type of activations")
+    app.add_option("--precision", options.precision,
+                   "element type of activations; parameters are float32")
         ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
         ->type_name("NAME");
     app.add_option("--threads", options.threads, "host threads; 0: all cores")
@@ -95,11 +97,15 @@ inline Device start(const CommonOptions& options) {
   configure_threads(options.threads);
   require<DeviceError>(options.device != "cuda",
                        "--device cuda: this build has no CUDA; use --device cpu or auto");
-  require<ValueError>(options.precision == "float32", "--precision ", options.precision,
-                      ": this build computes in float32 only; leave the option out");
+  require<ValueError>(options.precision != "float16",
+                      "--precision: float16 needs a GPU; use bfloat16");
   std::cout << "device: cpu" << (options.device == "auto" ? " (this build has no CUDA)" : "")
             << ", " << num_threads() << (num_threads() == 1 ? " thread, " : " threads, ")
             << options.precision << std::endl;
+  if (options.precision == "bfloat16" && !cpu::has_avx512()) {
+    std::cout << "note: this processor has no AVX-512, so bfloat16 is slower than float32 here"
+              << std::endl;
+  }
   return Device::cpu();
 }
 

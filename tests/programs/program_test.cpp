@@ -133,9 +133,11 @@ TEST(Program, DeviceAndPrecisionAreWhatTheBuildHas) {
   EXPECT_NE(
       started({"--threads", "1", "--device", "cpu"}).out.find("device: cpu, 1 thread, float32"),
       std::string::npos);
+  EXPECT_NE(started({"--precision", "bfloat16"}).out.find("bfloat16\n"), std::string::npos);
   set_num_threads(before);
   expect_one_line(started({"--device", "cuda"}), 2, "this build has no CUDA; use --device cpu");
-  expect_one_line(started({"--precision", "bfloat16"}), 2, "float32 only");
+  expect_one_line(started({"--precision", "float16"}), 2,
+                  "--precision: float16 needs a GPU; use bfloat16");
 }
 
 TEST(ConfigFile, IsReadAndTheCommandLineWins) {

@@ -25,6 +25,7 @@
 #include "mwalimu/optim/schedule.hpp"
 #include "mwalimu/train/features.hpp"
 #include "mwalimu/train/model_checkpoint.hpp"
+#include "mwalimu/train/precision.hpp"
 
 namespace mwalimu::train {
 
@@ -56,6 +57,8 @@ struct ClassifierOptions {
   index_t patience = 100;    ///< epochs without improvement after which training stops
   data::AugmentOptions augment;
   int workers = 1;           ///< loader threads
+  Precision precision = Precision::float32;  ///< of training and validation
+  std::optional<optim::GradScalerOptions> loss_scale;  ///< see loss_scale_options
   std::uint64_t seed = 0;
 };
 
@@ -73,6 +76,8 @@ struct EpochRecord {
   double valid_loss = std::numeric_limits<double>::quiet_NaN();  ///< with label smoothing
   std::optional<eval::Evaluation> valid;
   double lr = 0, momentum = 0, gradient_norm = 0;  ///< of the last step
+  double loss_scale = 1;           ///< the same
+  std::int64_t skipped_steps = 0;  ///< gradients overflowed: no parameter has changed
   double images_per_second = 0, seconds = 0;
   bool improved = false;  ///< the best validation loss up to now: this model is kept
 };
@@ -87,9 +92,10 @@ struct Predictions {
 /// probabilities averaged over that many random passes (weight 3/4) and the plain one (1/4).
 inline Predictions predict(models::Classifier& model, const data::ImageStore& store,
                            std::span<const index_t> indices, const data::AugmentOptions& augment,
-                           int tta = 0, std::uint64_t seed = 0) {
+                           int tta = 0, std::uint64_t seed = 0,
+                           Precision precision = Precision::float32) {
   InferenceOptions options{.size = augment.size, .normalisation = augment.normalisation,
-                           .seed = seed, .augment = augment};
+                           .seed = seed, .augment = augment, .precision = precision};
   Predictions result;
   result.logits = infer(model, store, indices, options);
   const index_t C = result.logits.dim(1);
@@ -162,7 +168,8 @@ class ClassifierTrainer {
         arena_(model, [&](const std::string& path) { return group_of(path, options.mode); }),
         optimizer_(options.optimizer, arena_.segments(), arena_.size()),
         sampler_(static_cast<index_t>(data_.train.size()), options.batch, options.seed),
-        stopping_(options.patience) {
+        stopping_(options.patience),
+        loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {
     if (options.mode == FinetuneMode::discriminative) {
       group_scale_ = optim::geometric_learning_rates(options.encoder_lr_ratio, 1.0, kGroups);
     }
@@ -218,6 +225,7 @@ class ClassifierTrainer {
     checkpoint.put("stopping.best", stopping_.state().best);
     checkpoint.put("stopping.bad_epochs", stopping_.state().bad_epochs);
     best_.put(checkpoint, "best.");
+    loss_scale_.save(checkpoint);
   }
   void restore(const CheckpointReader& checkpoint) {
     get_model(checkpoint, "model.", model_);
@@ -229,6 +237,7 @@ class ClassifierTrainer {
     stopping_.restore({.best = checkpoint.value<double>("stopping.best"),
                        .bad_epochs = checkpoint.value<index_t>("stopping.bad_epochs")});
     if (checkpoint.has("best.parameters.0")) best_.get(checkpoint, "best.", model_);
+    loss_scale_.restore(checkpoint);
   }
 
  private:
@@ -273,44 +282,60 @@ class ClassifierTrainer {
     }
   }
 
-  // In mlp mode the encoder is a fixed function.
-  Variable<float> forward(const Tensor<float>& images) {
+  // In mlp mode the encoder is a fixed function. T: the type that the model computes in.
+  template <nn::ComputeType T>
+  Variable<T> forward(const Tensor<float>& images) {
+    const auto input = ops::cast<T>(Variable<float>(images));
     nn::set_training(model_, true);
-    if (options_.mode != FinetuneMode::mlp) return model_(Variable<float>(images));
+    if (options_.mode != FinetuneMode::mlp) return model_(input);
     nn::set_training(model_.encoder, false);
-    Variable<float> features;
+    Variable<T> features;
     {
       const NoGrad no_grad;
-      features = model_.encoder(Variable<float>(images));
+      features = model_.encoder(input);
     }
     return model_.head(features);
+  }
+  // Adds the batch's gradients; returns its loss.
+  template <nn::ComputeType T>
+  double forward_backward(const Batch& batch) {
+    const auto loss = ops::cross_entropy(forward<T>(batch.images), batch.labels,
+                                         {.label_smoothing = options_.label_smoothing});
+    loss.backward(Tensor<float>::full({}, static_cast<float>(loss_scale_.value()),
+                                      loss.value().device()));
+    return loss.value().item();
   }
 
   double step(data::Prefetcher<Batch>& loader, EpochRecord& record) {
     const auto now = optim::at(options_.schedule,
                                static_cast<double>(step_) / static_cast<double>(steps()));
     arena_.zero_gradients();
-    const double share = 1.0 / options_.accumulate;
+    record.loss_scale = loss_scale_.value();
+    const double share = 1.0 / options_.accumulate, gradient_scale = share / record.loss_scale;
     double loss_value = 0;
     for (int a = 0; a < options_.accumulate; ++a) {
       const Batch& batch = *loader.next();
       nn::set_dropout_step(model_, options_.seed,
                            static_cast<std::uint64_t>(step_ * options_.accumulate + a));
-      const auto loss = ops::cross_entropy(forward(batch.images), batch.labels,
-                                           {.label_smoothing = options_.label_smoothing});
-      loss.backward();
-      loss_value += share * loss.value().item();
+      loss_value += share * with_precision(options_.precision, [&]<class T>(T) {
+        return forward_backward<T>(batch);
+      });
     }
-    record.gradient_norm = share * optim::gradient_norm(arena_.gradients());
-    require<Error>(std::isfinite(loss_value) && std::isfinite(record.gradient_norm), "step ", step_,
+    record.gradient_norm = gradient_scale * optim::gradient_norm(arena_.gradients());
+    const bool finite = std::isfinite(loss_value) && std::isfinite(record.gradient_norm);
+    require<Error>(finite || loss_scale_.is_dynamic(), "step ", step_,
                    ": the loss (", loss_value, ") or its gradient (", record.gradient_norm,
                    ") is not a finite number; lower --lr");
     const double clip = options_.clip_norm > 0
                             ? optim::clip_coefficient(record.gradient_norm, options_.clip_norm)
                             : 1.0;
-    optimizer_.step(arena_.values(), arena_.gradients(), arena_.segments(),
-                    {.lr = now.lr, .group_scale = group_scale_, .momentum = now.momentum,
-                     .gradient_scale = share * clip});
+    if (!loss_scale_.is_dynamic() || loss_scale_.update(finite)) {
+      optimizer_.step(arena_.values(), arena_.gradients(), arena_.segments(),
+                      {.lr = now.lr, .group_scale = group_scale_, .momentum = now.momentum,
+                       .gradient_scale = gradient_scale * clip});
+    } else {
+      ++record.skipped_steps;
+    }
     record.lr = now.lr;
     record.momentum = now.momentum.value_or(std::visit(
         [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
@@ -324,7 +349,8 @@ class ClassifierTrainer {
       best_epoch_ = epoch_;
       return;
     }
-    const auto predictions = predict(model_, data_.store, data_.valid, options_.augment);
+    const auto predictions = predict(model_, data_.store, data_.valid, options_.augment, 0, 0,
+                                     options_.precision);
     record.valid = evaluate(predictions, data_.dataset, data_.valid);
     auto labels = Tensor<std::int64_t>::empty({static_cast<index_t>(data_.valid.size())});
     for (std::size_t r = 0; r < data_.valid.size(); ++r) {
@@ -352,6 +378,7 @@ class ClassifierTrainer {
   data::BatchSampler sampler_;
   optim::EarlyStopping stopping_;
   std::vector<double> group_scale_;
+  LossScale loss_scale_;
   ModelSnapshot best_;
   std::int64_t step_ = 0, epoch_ = 0, best_epoch_ = 0;
   bool stopped_ = false;

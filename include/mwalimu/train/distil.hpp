@@ -44,7 +44,8 @@ inline std::vector<DistilRound> distil(models::Classifier& model, const StudyDat
     const auto test_rows = data.test();
     const Predictions predictions = predict(model, data.store, test_rows, augment,
                                             options.finetune.tta,
-                                            options.finetune.classifier.seed);
+                                            options.finetune.classifier.seed,
+                                            options.finetune.classifier.precision);
     const data::Dataset test_set = data.test_set();
     const auto believed =
         confident_plants(test_set, predictions.probabilities, options.threshold);

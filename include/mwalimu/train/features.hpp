@@ -8,6 +8,8 @@
 #include "mwalimu/data/augment.hpp"
 #include "mwalimu/data/image_store.hpp"
 #include "mwalimu/nn/layers.hpp"
+#include "mwalimu/ops/cast.hpp"
+#include "mwalimu/train/precision.hpp"
 
 namespace mwalimu::train {
 
@@ -19,11 +21,12 @@ struct InferenceOptions {
   int pass = 0;
   std::uint64_t seed = 0;
   data::AugmentOptions augment{};  ///< of the random passes
+  Precision precision = Precision::float32;
 };
 
 /// Runs `model` in evaluation mode without recording and stacks its rows.
 /// @param indices  images of the store, in the order wanted; empty: all.
-/// @return         (N, width of the model's output).
+/// @return         (N, width of the model's output), float in any precision.
 template <class Model>
 Tensor<float> infer(Model& model, const data::ImageStore& store, std::span<const index_t> indices,
                     const InferenceOptions& options,
@@ -50,7 +53,9 @@ Tensor<float> infer(Model& model, const data::ImageStore& store, std::span<const
                             images.data() + r * values, scratch);
       }
     });
-    const Tensor<float> out = model(Variable<float>(std::move(images))).value();
+    const Tensor<float> out = with_precision(options.precision, [&]<class T>(T) {
+      return ops::cast<float>(model(ops::cast<T>(Variable<float>(images)))).value();
+    });
     if (begin == 0) result = Tensor<float>::empty({count, out.dim(1)});
     result.slice(0, begin, begin + rows).copy_from(out);
     if (progress) progress(begin + rows, count);

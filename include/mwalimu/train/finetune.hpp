@@ -162,15 +162,21 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
   settings.add("train images", rows.train.size());
   settings.add("valid images", rows.valid.size());
   settings.add("seed", options.classifier.seed);
+  const Precision precision = options.classifier.precision;
+  settings.add_unless("precision", name_of(precision), name_of(Precision::float32));
   if (resume) {
     const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
     settings.require_same_as(checkpoint.text("settings"));
     trainer.restore(checkpoint);
     console << "resuming after epoch " << trainer.epoch() << std::endl;
   }
-  Recorder recorder(out / "log.csv",
-                    {"valid_loss", "valid_log_loss", "valid_accuracy", "valid_macro_f1",
-                     "valid_accuracy_rgb", "valid_accuracy_rgn", "improved"},
+  std::vector<std::string> columns{"valid_loss",         "valid_log_loss",     "valid_accuracy",
+                                   "valid_macro_f1",     "valid_accuracy_rgb", "valid_accuracy_rgn",
+                                   "improved"};
+  const bool scaled =
+      loss_scale_options(precision, options.classifier.loss_scale).has_value();
+  if (scaled) columns.insert(columns.end(), {"loss_scale", "skipped_steps"});
+  Recorder recorder(out / "log.csv", columns,
                     resume ? std::optional<index_t>(trainer.epoch() * trainer.steps_per_epoch())
                            : std::nullopt);
   Progress progress("finetune", trainer.steps(),
@@ -183,6 +189,10 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
     const EpochRecord record = trainer.run_epoch(
         [&](std::int64_t done, std::int64_t) { progress.update(done, note); });
     std::vector<LogValue> values{{"improved", record.improved ? 1.0 : 0.0}};
+    if (scaled) {
+      values.emplace_back("loss_scale", record.loss_scale);
+      values.emplace_back("skipped_steps", static_cast<double>(record.skipped_steps));
+    }
     if (record.valid) {
       const eval::Evaluation& valid = *record.valid;
       values.insert(values.end(), {{"valid_loss", record.valid_loss},
@@ -221,14 +231,15 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
   const auto seed = options.classifier.seed;
   Predictions valid;
   if (!rows.valid.empty()) {
-    valid = predict(model, data.store, rows.valid, augment, options.tta, seed);
+    valid = predict(model, data.store, rows.valid, augment, options.tta, seed, precision);
     result.valid = evaluate(valid, dataset, rows.valid);
   }
   save_classifier(out / "classifier.safetensors", model, options.architecture, dataset.classes,
                   augment.size);
   if (data.test_count() > 0) {
     const auto rows_of_test = data.test();
-    const Predictions test = predict(model, data.store, rows_of_test, augment, options.tta, seed);
+    const Predictions test =
+        predict(model, data.store, rows_of_test, augment, options.tta, seed, precision);
     result.test = evaluate(test, data.dataset, rows_of_test);
     const data::Dataset test_set = data.test_set();
     write_evaluation(out, test_set, test, result.test);

@@ -121,6 +121,7 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   s.add("schedule", o.trainer.schedule.index());
   s.add("lr", std::visit([](const auto& x) { return x.lr; }, o.trainer.schedule));
   s.add("seed", o.trainer.seed);
+  s.add_unless("precision", name_of(o.trainer.precision), name_of(Precision::float32));
   return s;
 }
 
@@ -175,8 +176,12 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   } else if (!options.encoder.empty()) {
     nn::load_state_dict(trainer.network().encoder, options.encoder);
   }
-  Recorder recorder(out / "log.csv",
-                    {"loss_without_queue", "queue", "code_entropy", "code_max", "prototypes_used"},
+  std::vector<std::string> columns{"loss_without_queue", "queue", "code_entropy", "code_max",
+                                   "prototypes_used"};
+  const bool scaled =
+      loss_scale_options(options.trainer.precision, options.trainer.loss_scale).has_value();
+  if (scaled) columns.insert(columns.end(), {"loss_scale", "skipped"});
+  Recorder recorder(out / "log.csv", columns,
                     resume ? std::optional<index_t>(trainer.step()) : std::nullopt);
   Progress progress("pretrain", steps,
                     {.start = trainer.step(), .items_per_step = static_cast<double>(B * accumulate),
@@ -202,6 +207,15 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     const auto record = trainer.step([&]() -> const CropBatch& { return *loader.next(); });
     const std::int64_t step = trainer.step();
     const auto& codes = record.codes;
+    std::vector<LogValue> values{{"loss_without_queue", codes.loss_without_queue},
+                                 {"queue", record.queue_on ? 1.0 : 0.0},
+                                 {"code_entropy", codes.code_entropy},
+                                 {"code_max", codes.code_max},
+                                 {"prototypes_used", static_cast<double>(codes.prototypes_used)}};
+    if (scaled) {
+      values.emplace_back("loss_scale", record.loss_scale);
+      values.emplace_back("skipped", record.skipped ? 1.0 : 0.0);
+    }
     recorder.record({.step = step,
                      .epoch = static_cast<double>(step) / static_cast<double>(epoch_steps),
                      .loss = codes.loss,
@@ -209,11 +223,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                      .momentum = record.momentum,
                      .gradient_norm = record.gradient_norm,
                      .images = B * accumulate},
-                    {{"loss_without_queue", codes.loss_without_queue},
-                     {"queue", record.queue_on ? 1.0 : 0.0},
-                     {"code_entropy", codes.code_entropy},
-                     {"code_max", codes.code_max},
-                     {"prototypes_used", static_cast<double>(codes.prototypes_used)}});
+                    values);
     char note[64];
     std::snprintf(note, sizeof note, "loss %.4f, epoch %lld/%d", codes.loss,
                   static_cast<long long>((step + epoch_steps - 1) / epoch_steps), options.epochs);

@@ -18,6 +18,12 @@ class Settings {
   void add(std::string name, const T& value) {
     entries_.emplace_back(std::move(name), detail_text(value));
   }
+  /// An option that earlier versions had no name for: left out where it has its default, which is
+  /// what they did. Behind all others.
+  template <class T>
+  void add_unless(std::string name, const T& value, const T& standard) {
+    if (!(value == standard)) add(std::move(name), value);
+  }
   /// A line each, "name = value".
   std::string text() const {
     std::string lines;
@@ -35,6 +41,8 @@ class Settings {
                           "; give the same options, or start another run");
       was.clear();
     }
+    require<ValueError>(!std::getline(before, was), "--resume: the run to be continued had ", was,
+                        ", which this one has not; give the same options, or start another run");
   }
 
  private:

@@ -49,7 +49,8 @@ struct StudyResult {
 /// k-nearest-neighbour accuracy of an encoder's features: test images find their neighbours among
 /// the training images, whose labels are used for nothing else here.
 /// @return  NaN where the test part has no labels.
-inline double knn_probe(models::XResNet& encoder, const StudyData& data, int size, index_t k) {
+inline double knn_probe(models::XResNet& encoder, const StudyData& data, int size, index_t k,
+                        Precision precision = Precision::float32) {
   const auto train_rows = data.train(), test_rows = data.test();
   const auto labels_of = [&](const std::vector<index_t>& rows) {
     std::vector<int> labels;
@@ -63,6 +64,7 @@ inline double knn_probe(models::XResNet& encoder, const StudyData& data, int siz
   if (!known(train_labels) || !known(test_labels)) return std::nan("");
   InferenceOptions options;
   options.size = size;
+  options.precision = precision;
   const auto train = infer(encoder, data.store, train_rows, options);
   const auto test = infer(encoder, data.store, test_rows, options);
   eval::KnnOptions knn;
@@ -80,6 +82,7 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
   const auto began = std::chrono::steady_clock::now();
   require<ValueError>(!options.seeds.empty(), "--seeds: want at least one");
   const Architecture architecture{options.pretrain.arch, options.pretrain.width};
+  const Precision precision = options.pretrain.trainer.precision;
   const int size = options.finetune.classifier.augment.size;
   const auto classes = static_cast<index_t>(data.dataset.classes.size());
   const data::Dataset train_set = data::subset(data.dataset, data.train());
@@ -102,12 +105,12 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
     pretrain_options.trainer.seed = seed;
     auto encoder = architecture.encoder();
     encoder.initialize(seed);
-    run.knn_before = knn_probe(encoder, data, size, options.knn);
+    run.knn_before = knn_probe(encoder, data, size, options.knn, precision);
     const auto pretrained =
         pretrain(pretrain_options, data.store, samples, pretrain_folder, false, console);
     run.pretrain_seconds = pretrained.seconds;
     nn::load_state_dict(encoder, pretrain_folder / "encoder.safetensors");
-    run.knn_after = knn_probe(encoder, data, size, options.knn);
+    run.knn_after = knn_probe(encoder, data, size, options.knn, precision);
     char text[160];
     std::snprintf(text, sizeof text, "%lld-nearest-neighbour accuracy %.3f before, %.3f after",
                   static_cast<long long>(options.knn), run.knn_before, run.knn_after);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "mwalimu/models/swav.hpp"
+#include "mwalimu/ops/cast.hpp"
 #include "mwalimu/ops/linear.hpp"
 #include "mwalimu/ops/sinkhorn.hpp"
 #include "mwalimu/ops/soft_cross_entropy.hpp"
@@ -32,11 +33,13 @@ struct SwavStatistics {
 /// dropped from the result.
 /// @param scores  (V B, K), crop-major.
 /// @param queue   (L, K) scores of the queue, or null.
-inline Tensor<float> swav_codes(const Tensor<float>& scores, index_t B, const Tensor<float>* queue,
-                                const SwavLossOptions& options) {
+template <nn::ComputeType T>
+Tensor<float> swav_codes(const Tensor<T>& scores, index_t B, const Tensor<T>* queue,
+                         const SwavLossOptions& options) {
   const index_t K = scores.dim(1), L = queue == nullptr ? 0 : queue->dim(0);
-  auto codes = Tensor<float>::empty({static_cast<index_t>(options.code_crops.size()), B, K});
-  auto joined = Tensor<float>::empty({B + L, K});
+  auto codes = Tensor<float>::empty({static_cast<index_t>(options.code_crops.size()), B, K},
+                                    scores.device());
+  auto joined = Tensor<T>::empty({B + L, K}, scores.device());
   if (L > 0) joined.slice(0, B, B + L).copy_from(*queue);
   for (std::size_t a = 0; a < options.code_crops.size(); ++a) {
     const index_t crop = options.code_crops[a];
@@ -51,27 +54,30 @@ inline Tensor<float> swav_codes(const Tensor<float>& scores, index_t B, const Te
 /// The loss of one batch: mean over the code crops i of the mean over the other crops v of the cross
 /// entropy between the code of i and softmax(scores of v / temperature). Codes are constants.
 ///
-/// @param output      of the network for all crops of B samples.
+/// @param output      of the network for all crops of B samples, in the type that it computes in;
+///                    codes and loss are float.
 /// @param queue       its scores are computed with the present prototypes; null: codes are balanced
 ///                    over the batch alone.
 /// @param statistics  filled in.
 /// Source: Caron et al. 2020, arXiv:2006.09882, eqs. (1)-(5).
-inline Variable<float> swav_loss(const models::SwavNetwork::Output<float>& output, index_t B,
-                                 const Tensor<float>& prototypes, const EmbeddingQueue* queue,
-                                 const SwavLossOptions& options, SwavStatistics& statistics) {
-  const Tensor<float>& scores = output.scores.value();
+template <nn::ComputeType T>
+Variable<float> swav_loss(const models::SwavNetwork::Output<T>& output, index_t B,
+                          const Tensor<float>& prototypes, const EmbeddingQueue* queue,
+                          const SwavLossOptions& options, SwavStatistics& statistics) {
+  const Tensor<T>& scores = output.scores.value();
   const index_t V = scores.dim(0) / B;
   for (const index_t crop : options.code_crops) {
     require<ValueError>(crop >= 0 && crop < V, "swav_loss: no crop ", crop, " among ", V);
   }
-  const Tensor<float> alone = swav_codes(scores, B, nullptr, options);
+  const Tensor<float> alone = swav_codes<T>(scores, B, nullptr, options);
   Tensor<float> codes = alone;
   if (queue != nullptr) {
     const auto queue_scores =
-        ops::linear(Variable<float>(queue->rows()), Variable<float>(prototypes)).value();
+        ops::linear(ops::cast<T>(Variable<float>(queue->rows())), Variable<float>(prototypes))
+            .value();
     codes = swav_codes(scores, B, &queue_scores, options);
   }
-  const auto predict = [&](const Variable<float>& from, const Tensor<float>& target) {
+  const auto predict = [&](const Variable<T>& from, const Tensor<float>& target) {
     return ops::swav_prediction_loss(from, target, options.code_crops, V, options.temperature).loss;
   };
   auto loss = predict(output.scores, codes);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/optim/schedule.hpp"
 #include "mwalimu/train/model_checkpoint.hpp"
+#include "mwalimu/train/precision.hpp"
 #include "mwalimu/train/swav_loss.hpp"
 
 namespace mwalimu::train {
@@ -66,6 +68,8 @@ struct SwavTrainerOptions {
   std::int64_t freeze_prototypes = 0;  ///< steps during which the prototypes stand still; -1: all
   optim::OptimizerOptions optimizer = optim::LambOptions{.weight_decay = 1e-6};
   optim::Schedule schedule = optim::OneCycle{.lr = 1e-4};
+  Precision precision = Precision::float32;
+  std::optional<optim::GradScalerOptions> loss_scale;  ///< see loss_scale_options
   std::uint64_t seed = 0;
 };
 
@@ -103,7 +107,8 @@ class SwavTrainer {
         network_(initialized(options)),
         arena_(network_),
         optimizer_(options.optimizer, arena_.segments(), arena_.size()),
-        queue_(options.queue_length, options.head.embedding, options.batch, options.seed) {}
+        queue_(options.queue_length, options.head.embedding, options.batch, options.seed),
+        loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {}
 
   // The arena knows where the parameters lie.
   SwavTrainer(const SwavTrainer&) = delete;
@@ -114,6 +119,8 @@ class SwavTrainer {
     double lr = 0, momentum = 0;
     double gradient_norm = 0;
     bool queue_on = false;
+    double loss_scale = 1;  ///< that the gradients were computed with
+    bool skipped = false;   ///< gradients overflowed: no parameter has changed, the loss scale has
   };
 
   /// Steps taken.
@@ -128,7 +135,8 @@ class SwavTrainer {
                                       options_.queue_start * static_cast<double>(options_.steps);
   }
 
-  /// One step over `accumulate` batches; `next()` returns the next one.
+  /// One step over `accumulate` batches; `next()` returns the next one. Schedules advance on a
+  /// skipped step, too.
   /// @throws Error  the loss is not a finite number; no parameter has changed.
   template <class Next>
   StepRecord step(Next&& next) {
@@ -144,23 +152,30 @@ class SwavTrainer {
     network_.prototypes.weight.trainable =
         options_.freeze_prototypes >= 0 && step_ >= options_.freeze_prototypes;
     arena_.zero_gradients();
-    const double share = 1.0 / options_.accumulate;
+    record.loss_scale = loss_scale_.value();
+    const double share = 1.0 / options_.accumulate, gradient_scale = share / record.loss_scale;
     for (int a = 0; a < options_.accumulate; ++a) {
-      const SwavStatistics part = forward_backward(next(), record.queue_on);
+      const CropBatch& batch = next();
+      const SwavStatistics part = with_precision(options_.precision, [&]<class T>(T) {
+        return forward_backward<T>(batch, record.queue_on);
+      });
       record.codes.loss += share * part.loss;
       record.codes.loss_without_queue += share * part.loss_without_queue;
       record.codes.code_entropy += share * part.code_entropy;
       record.codes.code_max += share * part.code_max;
       record.codes.prototypes_used = std::max(record.codes.prototypes_used, part.prototypes_used);
     }
-    record.gradient_norm = share * optim::gradient_norm(arena_.gradients());
-    require<Error>(std::isfinite(record.codes.loss) && std::isfinite(record.gradient_norm),
-                   "step ", step_, ": the loss (", record.codes.loss, ") or its gradient (",
+    record.gradient_norm = gradient_scale * optim::gradient_norm(arena_.gradients());
+    const bool finite = std::isfinite(record.codes.loss) && std::isfinite(record.gradient_norm);
+    require<Error>(finite || loss_scale_.is_dynamic(), "step ", step_, ": the loss (", record.codes.loss, ") or its gradient (",
                    record.gradient_norm, ") is not a finite number; lower --lr or raise --epsilon");
 
-    optimizer_.step(arena_.values(), arena_.gradients(), arena_.segments(),
-                    {.lr = now.lr, .momentum = now.momentum, .gradient_scale = share});
-    network_.normalize_prototypes();
+    record.skipped = loss_scale_.is_dynamic() && !loss_scale_.update(finite);
+    if (!record.skipped) {
+      optimizer_.step(arena_.values(), arena_.gradients(), arena_.segments(),
+                      {.lr = now.lr, .momentum = now.momentum, .gradient_scale = gradient_scale});
+      network_.normalize_prototypes();
+    }
     ++step_;
     return record;
   }
@@ -172,6 +187,7 @@ class SwavTrainer {
     checkpoint.put("queue.rows", queue_.rows());
     checkpoint.put("queue.cursor", queue_.cursor());
     checkpoint.put("step", step_);
+    loss_scale_.save(checkpoint);
   }
   void restore(const CheckpointReader& checkpoint) {
     get_model(checkpoint, "model.", network_);
@@ -179,6 +195,7 @@ class SwavTrainer {
     checkpoint.get("queue.rows", queue_.rows());
     queue_.set_cursor(checkpoint.value<std::int64_t>("queue.cursor"));
     step_ = checkpoint.value<std::int64_t>("step");
+    loss_scale_.restore(checkpoint);
   }
 
  private:
@@ -188,16 +205,22 @@ class SwavTrainer {
     return network;
   }
 
+  // T: the type that the network computes in.
+  template <nn::ComputeType T>
   SwavStatistics forward_backward(const CropBatch& batch, bool with_queue) {
-    const std::vector<Variable<float>> groups(batch.groups.begin(), batch.groups.end());
+    std::vector<Variable<T>> groups;
+    for (const Tensor<float>& crops : batch.groups) {
+      groups.push_back(ops::cast<T>(Variable<float>(crops)));
+    }
     const auto output = network_(groups);
     const index_t B = options_.batch;
     // The current embeddings of crop 0 enter before the codes are computed, as in self_supervised.
     queue_.push(output.embeddings.value().slice(0, 0, B));
     SwavStatistics statistics;
-    swav_loss(output, B, network_.prototypes.weight.value(), with_queue ? &queue_ : nullptr,
-              options_.loss, statistics)
-        .backward();
+    const auto loss = swav_loss(output, B, network_.prototypes.weight.value(),
+                                with_queue ? &queue_ : nullptr, options_.loss, statistics);
+    loss.backward(Tensor<float>::full({}, static_cast<float>(loss_scale_.value()),
+                                      loss.value().device()));
     return statistics;
   }
 
@@ -206,6 +229,7 @@ class SwavTrainer {
   optim::ParameterArena arena_;
   optim::Optimizer optimizer_;
   EmbeddingQueue queue_;
+  LossScale loss_scale_;
   std::int64_t step_ = 0;
 };
 
