@@ -12,8 +12,9 @@
 //            problem's rows are cut into chunks; a block takes a chunk and does both half steps on
 //            it: warps along its rows (b), then threads down its columns (partial sums of a), the
 //            rows being in its caches by then. A grid barrier, one thread a column adds up the
-//            chunks, another barrier: 2 an iteration. Packs along P, neighbouring lanes side by
-//            side. Last, a block a row writes the codes.
+//            chunks, another barrier: 2 an iteration. Packs of 16 bytes along P; a and the partial
+//            sums lie in an order of their own (sinkhorn_slot), in which neighbouring lanes write
+//            side by side. Last, a block a row writes the codes.
 // Moves      iterations times A N P s bytes from memory or the second-level cache, once more from
 //            the first; 32 bytes of partial sums a column, chunk and iteration; codes once. A chunk
 //            has N/64 rows, 1 at least, 64 at most.
@@ -22,7 +23,7 @@
 //            at 4.8 TB/s. 62 M visits of an element (2 x 2080 x 3000, 5 times) at 4 conversions
 //            and exponentials each, taken as 16 a clock and multiprocessor: 67 us at 1.755 GHz.
 //            Bound by these; besides, 6 grid barriers.
-// Resources  float: 84 registers, 1.3 KB shared; no spills (sm_90). A block fills a multiprocessor.
+// Resources  float: 122 registers, 1.3 KB shared; no spills (sm_90). A block fills a multiprocessor.
 // Measured   not yet.
 // Numerics   exponents are double until the largest of their sum is taken from them, then exp in
 //            float (double for double); running (max, sum) pairs, four terms at a time in float,
@@ -58,9 +59,21 @@ constexpr index_t sinkhorn_most_chunks(index_t N) {
   return std::min(N, std::max(kSinkhornChunks, full));
 }
 
+/// Where column c of a and of the partial sums lies: of 32 N columns, those that neighbouring lanes
+/// hold in the same place of their packs of N are neighbours.
+template <int N>
+__host__ __device__ constexpr index_t sinkhorn_slot(index_t c) {
+  return c / (kWarp * N) * (kWarp * N) + c % N * kWarp + c / N % kWarp;
+}
+/// The column that lies there.
+template <int N>
+__host__ __device__ constexpr index_t sinkhorn_column(index_t slot) {
+  return slot / (kWarp * N) * (kWarp * N) + slot % kWarp * N + slot / kWarp % N;
+}
+
 /// The number exp(max) * sum; `A` is the type that exp is taken in. Trivial.
 template <class A>
-struct LogSum {
+struct alignas(16) LogSum {
   double max, sum;
 
   __device__ __forceinline__ static LogSum none() {
@@ -99,8 +112,9 @@ struct SinkhornProblem {
   index_t count, B, L, P;  ///< count: A, the problems
   double inverse_eps;
   int iterations;
-  double *a, *b;     ///< (A, P), (A, B + L)
-  LogSum<A>* parts;  ///< (A, most chunks, P)
+  index_t slots;     ///< P, whole warps' packs
+  double *a, *b;     ///< (A, slots), (A, B + L)
+  LogSum<A>* parts;  ///< (A, most chunks, slots)
   index_t most_chunks;
   Rows<A> codes;
   index_t code_step;
@@ -120,7 +134,7 @@ __device__ __forceinline__ void sinkhorn_row_step(const SinkhornProblem<T>& s, i
   const int rows = static_cast<int>(end - begin);
   const int shares = rows < kWarps ? kWarps / rows : 1;
   const index_t width = ((s.P + shares - 1) / shares + N - 1) / N * N;
-  const double* a = s.a + problem * s.P;
+  const double* a = s.a + problem * s.slots;
   for (int i = thread / kWarp; i < rows * shares; i += kWarps) {
     const T* x = s.row(problem, begin + i / shares);
     const index_t from = i % shares * width, to = from + width < s.P ? from + width : s.P;
@@ -132,7 +146,8 @@ __device__ __forceinline__ void sinkhorn_row_step(const SinkhornProblem<T>& s, i
         double exponent[W];
 #pragma unroll
         for (int j = 0; j < W; ++j) {
-          exponent[j] = static_cast<double>(widen(v[j])) * s.inverse_eps + a[at + j];
+          exponent[j] = static_cast<double>(widen(v[j])) * s.inverse_eps +
+                        a[sinkhorn_slot<N>(at) + j * kWarp];
         }
         sum.add(exponent);
       });
@@ -188,7 +203,7 @@ __device__ __forceinline__ void sinkhorn_column_step(const SinkhornProblem<T>& s
           }
         }
 #pragma unroll
-        for (int j = 0; j < W; ++j) parts[at + j] = sum[j];
+        for (int j = 0; j < W; ++j) parts[sinkhorn_slot<N>(at) + j * kWarp] = sum[j];
       });
 }
 
@@ -200,14 +215,14 @@ __device__ __forceinline__ void sinkhorn_write_row(const SinkhornProblem<T>& s, 
   const int thread = static_cast<int>(threadIdx.x);
   const T* x = s.row(problem, n);
   A* to = s.codes[n] + problem * s.code_step;
-  const double* a = s.a + problem * s.P;
+  const double* a = s.a + problem * s.slots;
   const auto exponents = [&](index_t at, auto& exponent) {
     constexpr int W = std::extent_v<std::remove_reference_t<decltype(exponent)>>;
     const auto v = load_pack<W>(x + at);
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      exponent[j] =
-          static_cast<double>(widen(v[j])) * s.inverse_eps + (s.iterations > 0 ? a[at + j] : 0.0);
+      const double shift = s.iterations > 0 ? a[sinkhorn_slot<N>(at) + j * kWarp] : 0.0;
+      exponent[j] = static_cast<double>(widen(v[j])) * s.inverse_eps + shift;
     }
   };
   auto sum = LogSum<A>::none();
@@ -249,15 +264,17 @@ __global__ void __launch_bounds__(kSinkhornThreads, 1) sinkhorn_kernel(SinkhornP
       const index_t end = begin + height < rows ? begin + height : rows;
       if (iteration > 0) sinkhorn_row_step<T, N>(s, problem, begin, end, partial);
       sinkhorn_column_step<T, N>(s, problem, begin, end, iteration == 0,
-                                 s.parts + (problem * s.most_chunks + chunk) * s.P);
+                                 s.parts + (problem * s.most_chunks + chunk) * s.slots);
     }
     simt::grid_sync();
-    for (index_t i = me; i < s.count * s.P; i += threads) {
-      const LogSum<A>* part = s.parts + i / s.P * s.most_chunks * s.P + i % s.P;
+    for (index_t i = me; i < s.count * s.slots; i += threads) {
+      if (sinkhorn_column<N>(i % s.slots) >= s.P) continue;
+      const LogSum<A>* part = s.parts + i / s.slots * s.most_chunks * s.slots + i % s.slots;
       auto sum = LogSum<A>::none();
 #pragma unroll 4
       for (index_t chunk = 0; chunk < chunks; ++chunk) {
-        sum = MergeLogSums{}(sum, part[chunk * s.P]);
+        const auto pair = load_pack<1>(part + chunk * s.slots);  // whole: 16 bytes a lane
+        sum = MergeLogSums{}(sum, pair[0]);
       }
       s.a[i] = -sum.logarithm();
     }
@@ -281,9 +298,11 @@ void sinkhorn_codes(Gpu on, View<const T, 3> scores, View<const T, 2> queue, Sca
   if (count == 0 || B == 0) return;
   const index_t most_chunks = kernels::sinkhorn_most_chunks(B + L);
   const Device device = Device::cuda(on.device);
-  auto potentials = Tensor<double>::empty({count * (P + B + L)}, device);
-  // A LogSum is two doubles.
-  auto parts = Tensor<double>::empty({iterations > 0 ? count * most_chunks * P * 2 : 0}, device);
+  const index_t pack = kernels::kWarp * N, slots = (P + pack - 1) / pack * pack;
+  auto potentials = Tensor<double>::empty({count * (slots + B + L)}, device);
+  static_assert(sizeof(kernels::LogSum<A>) == 2 * sizeof(double));
+  auto parts =
+      Tensor<double>::empty({iterations > 0 ? count * most_chunks * slots * 2 : 0}, device);
   const kernels::SinkhornProblem<T> s{.scores = {scores.data(), scores.stride(1)},
                                       .queue = {queue.data(), queue.stride(0)},
                                       .score_step = scores.stride(0),
@@ -294,8 +313,9 @@ void sinkhorn_codes(Gpu on, View<const T, 3> scores, View<const T, 2> queue, Sca
                                       .P = P,
                                       .inverse_eps = 1 / eps,
                                       .iterations = iterations,
+                                      .slots = slots,
                                       .a = potentials.data(),
-                                      .b = potentials.data() + count * P,
+                                      .b = potentials.data() + count * slots,
                                       .parts = reinterpret_cast<kernels::LogSum<A>*>(parts.data()),
                                       .most_chunks = most_chunks,
                                       .codes = {codes.data(), codes.stride(1)},

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "kernels/both_devices.hpp"
-#include "mwalimu/gpu/graph.hpp"
+#include "kernels/recording.hpp"
 #include "mwalimu/ops/sinkhorn.hpp"
 #include "mwalimu/ops/swav_statistics.hpp"
 
@@ -90,8 +90,7 @@ TEST(DeviceCodeStatistics, OfKnownCodes) {
 
 TEST(DeviceCodeStatistics, AGraphFillsTheRing) {
   MWALIMU_NEEDS_DEVICE();
-  gpu::Graph graph(0);
-  const gpu::StreamScope on_its_stream(graph.stream());
+  test::Recording graph;
   const auto codes = some_codes<float>(2, 5).to(Device::cuda());
   auto loss = Tensor<float>::zeros({}, Device::cuda());
   auto step = Tensor<double>::zeros({}, Device::cuda());

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/both_devices.hpp"
-#include "mwalimu/gpu/graph.hpp"
+#include "kernels/recording.hpp"
 #include "mwalimu/train/embedding_queue.hpp"
 
 namespace mwalimu::ops {
@@ -51,8 +51,7 @@ TEST(DeviceQueue, ABatchGoesRoundTheEnd) {
 
 TEST(DeviceQueue, AGraphGoesRoundTheRing) {
   MWALIMU_NEEDS_DEVICE();
-  gpu::Graph graph(0);
-  const gpu::StreamScope on_its_stream(graph.stream());
+  test::Recording graph;
   train::EmbeddingQueue queue(4, 1, 2, 0, Device::cuda());
   auto batch = Tensor<float>::empty({2, 1}, Device::cuda());
   graph.record([&] { queue.push(batch); });
