@@ -22,16 +22,7 @@ Checker& checker() {
 }
 
 void Checker::begin_launch(Launch& launch) {
-  const auto& variables = shared_variables();
-  if (variable_of_.empty() && !variables.empty() && !variables[0].thread_local_) {
-    declared_begin_ = variables.front().value;
-    declared_end_ = variables.back().value + variables.back().bytes;
-    variable_of_.assign(declared_end_ - declared_begin_, -1);
-    for (std::size_t i = 0; i < variables.size(); ++i) {
-      std::fill_n(variable_of_.begin() + static_cast<long>(variables[i].value - declared_begin_),
-                  variables[i].bytes, static_cast<int>(i));
-    }
-  }
+  shared_map_.lay_out(launch);
   // Numbers of blocks and epochs begin anew long before they overflow.
   if (launch.first_serial < first_ || epoch_ > 0xC0000000u) {
     global_.clear();
@@ -65,8 +56,8 @@ void Checker::begin_block(Block& block) {
   shadow->clocks_high = false;
   shadow->fenced.assign(block.count, false);
   shadow->acquired.clear();
-  shadow->declared.resize(declared_end_ - declared_begin_);
-  shadow->dynamic.resize(std::max(shadow->dynamic.size(), block.launch->request.shared_bytes));
+  // Cells that other blocks left are told by their numbers.
+  if (shadow->shared.size() < shared_map_.cells()) shadow->shared.resize(shared_map_.cells());
   if (traffic_) shadow->requests.begin(block.count);
   block.shadow = shadow;
 }
@@ -110,24 +101,18 @@ void Checker::fence(Block& block, unsigned thread) {
   static_cast<BlockShadow*>(block.shadow)->fenced[thread] = true;
 }
 
-const SharedVariable* Checker::variable_at(Address address) const {
-  if (address - declared_begin_ >= declared_end_ - declared_begin_) return nullptr;
-  const int i = variable_of_[address - declared_begin_];
-  return i < 0 ? nullptr : &shared_variables()[static_cast<std::size_t>(i)];
-}
-
 std::string Checker::name_of(Address address, const Block& block) const {
-  if (const SharedVariable* v = variable_at(address)) {
-    return "__shared__ " + v->name() +
-           format(", byte %zu of %zu", static_cast<std::size_t>(address) - v->value, v->bytes);
+  SharedByte byte;
+  if (!shared_map_.find(address, block, byte)) {
+    return format("global memory at %p", reinterpret_cast<void*>(address));
   }
-  const auto dynamic = reinterpret_cast<Address>(block.dynamic_shared);
-  const std::size_t bytes = block.launch->request.shared_bytes;
-  if (dynamic != 0 && address - dynamic < bytes) {
-    return format("dynamic shared memory, byte %zu of %zu",
-                  static_cast<std::size_t>(address - dynamic), bytes);
+  if (byte.variable == nullptr) {
+    const std::size_t bytes = block.launch->request.shared_bytes;
+    return format("dynamic shared memory, byte %zu of %zu", bytes - byte.left, bytes);
   }
-  return format("global memory at %p", reinterpret_cast<void*>(address));
+  const std::size_t bytes = byte.variable->bytes;
+  return "__shared__ " + byte.variable->name() +
+         format(", byte %zu of %zu", bytes - byte.left, bytes);
 }
 
 bool Checker::in_order(const Record& earlier, const Context& context) const {
@@ -221,16 +206,10 @@ void Checker::synchronise(Context& context) {
 
 void Checker::access(Block& block, unsigned thread, const Access& access) {
   BlockShadow& shadow = *static_cast<BlockShadow*>(block.shadow);
-  Cell* shared = nullptr;
-  const auto dynamic = reinterpret_cast<Address>(block.dynamic_shared);
-  if (variable_at(access.address) != nullptr) {
-    shared = &shadow.declared[access.address - declared_begin_];
-  } else if (dynamic != 0 && access.address - dynamic < block.launch->request.shared_bytes) {
-    shared = &shadow.dynamic[access.address - dynamic];
-  }
+  SharedByte byte;
+  const bool shared = shared_map_.find(access.address, block, byte);
   if (traffic_) {
-    shadow.requests.add(thread, access.pc, access.address, access.bytes, access.write,
-                        shared != nullptr);
+    shadow.requests.add(thread, access.pc, access.address, access.bytes, access.write, shared);
   }
   Record record;
   record.epoch = shadow.epoch;
@@ -238,20 +217,19 @@ void Checker::access(Block& block, unsigned thread, const Access& access) {
   record.thread = static_cast<std::uint16_t>(thread | (access.atomic ? Record::kAtomic : 0));
   record.clock = shadow.clocks[thread][thread % 32];
   record.pc = access.pc;
-  Context context{block, shadow, access, record, shared != nullptr};
-  const std::size_t in_bounds =
-      shared == nullptr
-          ? access.bytes
-          : static_cast<std::size_t>((variable_at(access.address) != nullptr
-                                          ? shadow.declared.data() + shadow.declared.size()
-                                          : shadow.dynamic.data() + shadow.dynamic.size()) -
-                                     shared);
-  const auto bytes = static_cast<unsigned>(std::min<std::size_t>(access.bytes, in_bounds));
-  for (unsigned i = 0; i < bytes; ++i, ++context.access.address) {
-    touch(shared != nullptr ? shared[i] : global_.at(context.access.address), context);
+  Context context{block, shadow, access, record, shared};
+  if (shared) {  // what leaves the array is AddressSanitizer's to find
+    const std::size_t bytes = std::min<std::size_t>(access.bytes, byte.left);
+    for (std::size_t i = 0; i < bytes; ++i, ++context.access.address) {
+      touch(shadow.shared[byte.cell + i], context);
+    }
+    return;
+  }
+  for (unsigned i = 0; i < access.bytes; ++i, ++context.access.address) {
+    touch(global_.at(context.access.address), context);
   }
   context.access.address = access.address;
-  if (access.atomic && access.write && shared == nullptr) synchronise(context);
+  if (access.atomic && access.write) synchronise(context);
 }
 
 }  // namespace mwalimu::simt::detail

@@ -19,6 +19,7 @@
 #include "findings.hpp"
 #include "requests.hpp"
 #include "shadow.hpp"
+#include "shared_map.hpp"
 
 namespace mwalimu::simt::detail {
 
@@ -37,7 +38,7 @@ struct BlockShadow {
   bool clocks_high = false;
   std::vector<bool> fenced;                   ///< per thread: since the block began
   std::map<std::uint32_t, Release> acquired;  ///< by block
-  std::vector<Cell> declared, dynamic;        ///< shared memory
+  std::vector<Cell> shared;                   ///< as SharedMap lays them out
   BlockRequests requests;
 };
 
@@ -63,7 +64,6 @@ class Checker {
 
  private:
   struct Context;
-  const SharedVariable* variable_at(Address address) const;
   bool in_order(const Record& earlier, const Context& context) const;
   void touch(Cell& cell, Context& context);
   void conflict(const char* kind, const Record& earlier, const Context& context,
@@ -78,8 +78,7 @@ class Checker {
   std::unordered_map<Address, std::map<std::uint32_t, Release>> released_;  // by atomics, by block
   std::uint32_t epoch_ = 1, grid_epoch_ = 0, first_ = 0;
   bool cooperative_ = false, traffic_ = false;
-  Address declared_begin_ = 0, declared_end_ = 0;  // the hull of all shared variables
-  std::vector<int> variable_of_;                   // per byte of it: index, or -1
+  SharedMap shared_map_;
   Findings findings_;
   TrafficRecorder recorder_;
 };
