@@ -8,6 +8,7 @@
 
 #include "mwalimu/ops/l2_normalize.hpp"
 #include "mwalimu/ops/soft_cross_entropy.hpp"
+#include "mwalimu/ops/swav_statistics.hpp"
 #include "support/compare.hpp"
 #include "support/golden.hpp"
 #include "support/reference.hpp"
@@ -191,6 +192,28 @@ TEST(Sinkhorn, SameBitsOnAnyThreads) {
   });
 }
 
+TEST(Sinkhorn, CropsShareTheQueueBehindThem) {
+  const index_t A = 2, B = 3, L = 5, P = 11;
+  const auto scores = random_tensor<float>({A, B, P}, 1), queue = random_tensor<float>({L, P}, 2);
+  for (const double rows : {5.0, 9.0, 2.0, 0.0, -1.0, std::nan("")}) {
+    const index_t used = rows >= 5 ? 5 : rows > 0 ? 2 : 0;
+    const auto codes = sinkhorn(scores, queue, rows, 0.05, 3);
+    ASSERT_EQ(codes.shape(), scores.shape());
+    for (index_t a = 0; a < A; ++a) {
+      auto joined = Tensor<float>::empty({B + used, P});
+      joined.slice(0, 0, B).copy_from(scores.slice(0, a, a + 1).reshape({B, P}));
+      joined.slice(0, B, B + used).copy_from(queue.slice(0, 0, used));
+      EXPECT_EQ(values(codes.slice(0, a, a + 1)), values(sinkhorn(joined, 0.05, 3, B))) << rows;
+    }
+  }
+  EXPECT_EQ(values(sinkhorn(test::channels_of_wider(scores), test::channels_of_wider(queue), 5.0,
+                            0.05, 3)),
+            values(sinkhorn(scores, queue, 5.0, 0.05, 3)));
+  test::expect_error<ShapeError>(
+      [&] { sinkhorn(scores, queue.reshape({P, L}), 5.0, 0.05, 3); },
+      "sinkhorn: want scores (A, B, P) and a queue (L, P), got (2, 3, 11) and (11, 5)");
+}
+
 TEST(Sinkhorn, RejectsWhatItCannotAssign) {
   const auto x = random_tensor<float>({4, 3}, 1);
   test::expect_error<ShapeError>([&] { sinkhorn(x, 0.05, 3, 5); },
@@ -226,6 +249,23 @@ TEST(CodeStatistics, OfKnownCodes) {
   EXPECT_EQ(prototypes_used(codes), 3);  // 0, 0 (the first of equals), 1, 2
   test::expect_error<ShapeError>([] { code_statistics(Tensor<float>::zeros({3})); },
                                  "code_statistics: want (..., P), got (3)");
+}
+
+TEST(SwavStatistics, FillARingOfSteps) {
+  const auto codes = Tensor<float>::from(
+      {1, 0, 0, 0, 0.25f, 0.25f, 0.25f, 0.25f, 0, 0.5f, 0.5f, 0, 0, 0.125f, 0.875f, 0}, {2, 2, 4});
+  auto history = Tensor<float>::full({2, kSwavStatistics}, -1);
+  swav_statistics(codes, Tensor<float>::scalar(7), Tensor<float>::scalar(8), 5.0, history);
+  const double entropy = (std::log(4) + std::log(2) + 0.376770) / 4;
+  EXPECT_TRUE(test::near_abs(
+      values(history),
+      std::vector<double>{-1, -1, -1, -1, -1, 7, 8, entropy, (1 + 0.25 + 0.5 + 0.875) / 4, 3}, 1e-6));
+  test::expect_error<ShapeError>(
+      [&] {
+        auto narrow = Tensor<float>::zeros({2, 4});
+        swav_statistics(codes, Tensor<float>::scalar(7), Tensor<float>::scalar(8), 0.0, narrow);
+      },
+      "swav_statistics: want a contiguous history (S, 5), got (2, 4)");
 }
 
 // Rows of unit length, as the golden programs make them: in double from the float32 fill.
