@@ -2,11 +2,13 @@
 # g++ for the emulated device of the tests.
 set(mwalimu_kernel_stems
   accumulate
+  add
   augment
   batch_norm
   code_statistics
   copy
   cross_entropy
+  dropout
   gradients
   l2_normalize
   mixup
@@ -14,6 +16,7 @@ set(mwalimu_kernel_stems
   optimizer
   queue
   reduce_ops
+  relu
   sinkhorn
   soft_cross_entropy
 )

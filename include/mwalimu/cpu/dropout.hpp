@@ -17,12 +17,13 @@ void dropout_apply(Cpu, View<const T, 1> x, double p, const DropoutKey& key, Vie
   using A = accumulate_t<T>;
   const A scale = static_cast<A>(1 / (1 - p));
   const float threshold = static_cast<float>(p);
+  const auto step = static_cast<std::uint32_t>(static_cast<std::uint64_t>(key.step.load()));
   const index_t n = x.dim(0);
   parallel_for((n + 3) / 4, detail::kGrain / 16, [&](index_t begin, index_t end) {
     for (index_t block = begin; block < end; ++block) {
       // The counter of RandomStream after `block` blocks (Dropout.MaskIsTheStream).
       const PhiloxBlock bits =
-          philox({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(key.step),
+          philox({static_cast<std::uint32_t>(block), step,
                   static_cast<std::uint32_t>(key.layer),
                   (static_cast<std::uint32_t>(Purpose::dropout) << 16) |
                       (static_cast<std::uint32_t>(key.layer >> 32) & 0xFFu)},

@@ -120,9 +120,9 @@ void set_training(M& module, bool training) {
   for_each_module<Dropout>(module, [&](const auto&, Dropout& d) { d.training = training; });
 }
 
-/// Sets what the dropout of the next step depends on.
+/// Sets what the dropout of the next step depends on. A captured step reads its number on the device.
 template <Module M>
-void set_dropout_step(M& module, std::uint64_t seed, std::uint64_t step) {
+void set_dropout_step(M& module, std::uint64_t seed, Scalar step) {
   std::uint64_t layer = 0;
   for_each_module<Dropout>(module, [&](const auto&, Dropout& d) {
     d.key = {.seed = seed, .step = step, .layer = layer++};

@@ -10,9 +10,13 @@
 
 namespace mwalimu::ops {
 
+// Cpu is defined in mwalimu/cpu/add.hpp, Gpu in kernels/add.cuh.
+
 /// y <- a + b over rows of (rows, C); y may be a or b.
 template <Real T>
 void add_forward(Cpu, View<const T, 2> a, View<const T, 2> b, View<T, 2> y);
+template <Real T>
+void add_forward(Gpu, View<const T, 2> a, View<const T, 2> b, View<T, 2> y);
 
 /// y = a + b. Both inputs receive the very gradient of y: nothing is computed or moved backward.
 ///

@@ -6,6 +6,7 @@
 
 #include "mwalimu/autograd/variable.hpp"
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/scalar.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/ops/rows.hpp"
 
@@ -14,14 +15,19 @@ namespace mwalimu::ops {
 /// What a mask is a function of, besides the position of the element.
 struct DropoutKey {
   std::uint64_t seed = 0;   ///< of the run
-  std::uint64_t step = 0;   ///< of training; 32 bits are used
+  Scalar step = 0.0;        ///< of training, a whole number, 32 bits are used; a captured step reads
+                            ///< it from the device, where it must not change before backward
   std::uint64_t layer = 0;  ///< different for each dropout of a network
 };
+
+// Cpu is defined in mwalimu/cpu/dropout.hpp, Gpu in kernels/dropout.cuh.
 
 /// y[i] <- x[i] / (1 - p) where draw i of RandomStream(seed, Purpose::dropout, step, layer) is at
 /// least p, else 0. y may be x.
 template <Real T>
 void dropout_apply(Cpu, View<const T, 1> x, double p, const DropoutKey& key, View<T, 1> y);
+template <Real T>
+void dropout_apply(Gpu, View<const T, 1> x, double p, const DropoutKey& key, View<T, 1> y);
 
 /// Each element is zero with probability p, else divided by 1 - p, so that its expectation stays.
 /// Not in training, or with p = 0: x itself.

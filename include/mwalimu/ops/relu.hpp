@@ -9,13 +9,19 @@
 
 namespace mwalimu::ops {
 
+// Cpu is defined in mwalimu/cpu/relu.hpp, Gpu in kernels/relu.cuh.
+
 /// y <- x where x > 0, NaN where x is NaN, else 0. y may be x.
 template <Real T>
 void relu_forward(Cpu, View<const T, 1> x, View<T, 1> y);
+template <Real T>
+void relu_forward(Gpu, View<const T, 1> x, View<T, 1> y);
 
 /// dx <- dy where y > 0 or NaN, else 0. dx may be dy.
 template <Real T>
 void relu_backward(Cpu, View<const T, 1> y, View<const T, 1> dy, View<T, 1> dx);
+template <Real T>
+void relu_backward(Gpu, View<const T, 1> y, View<const T, 1> dy, View<T, 1> dx);
 
 /// y = max(x, 0), elementwise; the gradient at 0 is 0.
 ///
