@@ -4,13 +4,16 @@ set(mwalimu_kernel_stems
   accumulate
   add
   augment
+  average_pool
   batch_norm
   code_statistics
   copy
   cross_entropy
   dropout
+  global_pool
   gradients
   l2_normalize
+  max_pool
   mixup
   multi_crop
   optimizer

@@ -45,7 +45,8 @@ void global_average_forward(Cpu, View<const T, 3> x, View<T, 2> average) {
 }
 
 template <Real T>
-void global_max_forward(Cpu, View<const T, 3> x, View<T, 2> maximum, View<std::int32_t, 2> where) {
+void concat_pool_forward(Cpu, View<const T, 3> x, View<T, 2> maximum, View<T, 2> average,
+                         View<std::int32_t, 2> where) {
   using A = accumulate_t<T>;
   using Lane = std::conditional_t<sizeof(A) == 8, std::int64_t, std::int32_t>;
   const index_t P = x.dim(1), C = x.dim(2);
@@ -76,6 +77,7 @@ void global_max_forward(Cpu, View<const T, 3> x, View<T, 2> maximum, View<std::i
       }
     }
   });
+  global_average_forward<T>(Cpu{}, x, average);
 }
 
 template <Real T>

@@ -16,13 +16,20 @@ struct AveragePoolOptions : Pool2dOptions {
   bool count_include_pad = false;
 };
 
+// Cpu is defined in mwalimu/cpu/average_pool.hpp, Gpu in kernels/average_pool.cuh.
+
 /// y <- means of the windows of dense (N, H, W, C).
 template <Real T>
 void average_pool_forward(Cpu, View<const T, 4> x, const AveragePoolOptions& options, View<T, 4> y);
+template <Real T>
+void average_pool_forward(Gpu, View<const T, 4> x, const AveragePoolOptions& options, View<T, 4> y);
 
 /// dx <- sum over the windows that cover a pixel of dy / count. Overwrites.
 template <Real T>
 void average_pool_backward(Cpu, View<const T, 4> dy, const AveragePoolOptions& options,
+                           View<T, 4> dx);
+template <Real T>
+void average_pool_backward(Gpu, View<const T, 4> dy, const AveragePoolOptions& options,
                            View<T, 4> dx);
 
 /// Mean over windows of an image. xresnet's shortcut: {kernel 2, stride 2, ceil_mode}; res2net's:

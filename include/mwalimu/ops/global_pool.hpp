@@ -16,19 +16,35 @@ namespace mwalimu::ops {
 enum class ConcatPoolOrder { max_average, average_max };
 
 // Backends. x is (N, P, C): P pixels. A NaN is larger than anything.
+// Cpu is defined in mwalimu/cpu/global_pool.hpp, Gpu in kernels/global_pool.cuh.
 
 /// average[n, c] <- the mean over the pixels.
 template <Real T>
 void global_average_forward(Cpu, View<const T, 3> x, View<T, 2> average);
-/// maximum[n, c] <- the maximum over the pixels, where[n, c] <- its first pixel.
 template <Real T>
-void global_max_forward(Cpu, View<const T, 3> x, View<T, 2> maximum, View<std::int32_t, 2> where);
+void global_average_forward(Gpu, View<const T, 3> x, View<T, 2> average);
+
+/// average[n, c] <- the mean over the pixels; maximum[n, c] <- the maximum, where[n, c] <- its first
+/// pixel.
+template <Real T>
+void concat_pool_forward(Cpu, View<const T, 3> x, View<T, 2> maximum, View<T, 2> average,
+                         View<std::int32_t, 2> where);
+template <Real T>
+void concat_pool_forward(Gpu, View<const T, 3> x, View<T, 2> maximum, View<T, 2> average,
+                         View<std::int32_t, 2> where);
+
 /// dx[n, p, c] <- daverage[n, c] / P.
 template <Real T>
 void global_average_backward(Cpu, View<const T, 2> daverage, View<T, 3> dx);
+template <Real T>
+void global_average_backward(Gpu, View<const T, 2> daverage, View<T, 3> dx);
+
 /// dx[n, p, c] <- daverage[n, c] / P, and dmaximum[n, c] more where p = where[n, c].
 template <Real T>
 void concat_pool_backward(Cpu, View<const T, 2> dmaximum, View<const T, 2> daverage,
+                          View<const std::int32_t, 2> where, View<T, 3> dx);
+template <Real T>
+void concat_pool_backward(Gpu, View<const T, 2> dmaximum, View<const T, 2> daverage,
                           View<const std::int32_t, 2> where, View<T, 3> dx);
 
 namespace detail {
@@ -79,7 +95,7 @@ Variable<T> global_average_pool(const Variable<T>& x) {
 /// @throws ShapeError  x is not rank 4, or has no pixels.
 ///
 /// Saves   the pixel of each maximum, (N, C) of 32 bits.
-/// Moves   x twice forward (the second time from cache), dx once backward.
+/// Moves   x forward (on the Cpu twice, the second time from cache), dx backward.
 /// Source  fastai's AdaptiveConcatPool2d, timm's catavgmax.
 template <Real T>
 Variable<T> concat_pool(const Variable<T>& x,
@@ -92,9 +108,8 @@ Variable<T> concat_pool(const Variable<T>& x,
   auto where = Tensor<std::int32_t>::empty({N, C}, pixels.device());
   on_device(pixels.device(), [&](auto place) {
     auto maximum = y.slice(1, max_at, max_at + C), average = y.slice(1, average_at, average_at + C);
-    global_max_forward<T>(place, detail::view<3>(pixels), detail::view<2>(maximum),
-                          detail::view<2>(where));
-    global_average_forward<T>(place, detail::view<3>(pixels), detail::view<2>(average));
+    concat_pool_forward<T>(place, detail::view<3>(pixels), detail::view<2>(maximum),
+                           detail::view<2>(average), detail::view<2>(where));
   });
   auto backward = [where, shape, max_at, average_at](Inputs inputs, const Tensor<T>& dout) {
     const Tensor<T> dy = detail::with_rows(dout);

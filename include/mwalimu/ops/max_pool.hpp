@@ -11,15 +11,23 @@
 
 namespace mwalimu::ops {
 
+// Cpu is defined in mwalimu/cpu/max_pool.hpp, Gpu in kernels/max_pool.cuh.
+
 /// y <- maxima of the windows; where[...] <- kernel * row + column of the first maximum within its
 /// window. A NaN is larger than anything. Tensors are dense (N, H, W, C).
 template <Real T>
 void max_pool_forward(Cpu, View<const T, 4> x, const Pool2dOptions& options, View<T, 4> y,
                       View<std::uint8_t, 4> where);
+template <Real T>
+void max_pool_forward(Gpu, View<const T, 4> x, const Pool2dOptions& options, View<T, 4> y,
+                      View<std::uint8_t, 4> where);
 
 /// dx <- the sum of dy over the windows whose maximum was here. Overwrites.
 template <Real T>
 void max_pool_backward(Cpu, View<const T, 4> dy, View<const std::uint8_t, 4> where,
+                       const Pool2dOptions& options, View<T, 4> dx);
+template <Real T>
+void max_pool_backward(Gpu, View<const T, 4> dy, View<const std::uint8_t, 4> where,
                        const Pool2dOptions& options, View<T, 4> dx);
 
 /// Maximum over windows of an image; padding never wins. The gradient goes to the first maximum of
