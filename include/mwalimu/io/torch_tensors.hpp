@@ -200,13 +200,13 @@ inline std::span<const std::byte> TorchTensors::storage(const TorchView& view,
                                                         const std::string& shown) {
   const ZipMember* member = archive_.find(folder_ + "data/" + std::string(view.key));
   check(member != nullptr, "lacks the storage ", quoted_text(view.key), " of tensor ", shown);
+  if (verified_.insert(member->name).second) archive_.verified(*member);
   std::int64_t bytes = 0;
   check(!__builtin_mul_overflow(view.stored, static_cast<std::int64_t>(dtype_size(view.dtype)),
                                 &bytes) &&
             static_cast<std::uint64_t>(bytes) == member->bytes.size(),
         "gives the storage of tensor ", shown, " ", view.stored, " elements, which its ",
         member->bytes.size(), " bytes are not");
-  if (verified_.insert(member->name).second) archive_.verified(*member);
   return member->bytes;
 }
 

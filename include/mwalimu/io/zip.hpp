@@ -27,6 +27,7 @@ struct ZipMember {
   std::string_view name;             ///< with its folders: "archive/data/0"
   std::span<const std::byte> bytes;  ///< at any address
   std::uint32_t checksum = 0;        ///< CRC-32; 0: none was computed
+  std::uint16_t method = 0;          ///< how the bytes are compressed; 0: they are not
 };
 
 namespace detail {
@@ -54,7 +55,7 @@ class ZipArchive {
  public:
   /// @param bytes   the whole archive; must outlive this.
   /// @param source  what errors call it: "torch file 'a.pth'".
-  /// @throws FileError  the bytes are not a sound archive, or a member is not stored plainly.
+  /// @throws FileError  the bytes are not a sound archive, or a member is encrypted.
   ZipArchive(std::span<const std::byte> bytes, std::string source)
       : bytes_(bytes), source_(std::move(source)) {
     const Directory directory = find_directory();
@@ -80,8 +81,12 @@ class ZipArchive {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : &members_[it->second];
   }
-  /// The bytes of a member. @throws FileError  they do not have the checksum noted beside them.
+  /// The content of a member.
+  /// @throws FileError  it is compressed, or does not have the checksum noted beside it.
   std::span<const std::byte> verified(const ZipMember& member) const {
+    check(member.method == 0, "has a compressed member ", detail::quoted_text(member.name),
+          " (zip method ", member.method, member.method == 8 ? ", deflate" : "",
+          "); save without compression: numpy.savez, not savez_compressed");
     check(member.checksum == 0 || crc32(member.bytes) == member.checksum, "has a damaged member ",
           detail::quoted_text(member.name), ": its checksum differs; fetch the file again");
     return member.bytes;
@@ -151,28 +156,25 @@ class ZipArchive {
     const std::string_view name = text(at + kCentralBytes, name_length);
     const std::string shown = detail::quoted_text(name);
     check((number(at + 8, 2) & 0x2041) == 0, "has an encrypted member ", shown);
-    const std::uint64_t method = number(at + 10, 2);
-    check(method == 0, "has a compressed member ", shown, " (zip method ", method,
-          method == 8 ? ", deflate" : "",
-          "); save without compression: numpy.savez, not savez_compressed");
+    const auto method = static_cast<std::uint16_t>(number(at + 10, 2));
     std::uint64_t packed = number(at + 20, 4), size = number(at + 24, 4);
     std::uint64_t local = number(at + 42, 4);
     read_wide_fields(at + kCentralBytes + name_length, extra_length, size, packed, local);
-    check(packed == size, "gives member ", shown, " two sizes");
+    check(method != 0 || packed == size, "gives member ", shown, " two sizes");
     check(local <= directory && directory - local >= kLocalBytes &&
               number(local, 4) == detail::kZipLocal,
           "has no member ", shown, " where its directory says");
     const std::uint64_t head = kLocalBytes + number(local + 26, 2) + number(local + 28, 2);
-    check(head <= directory - local && size <= directory - local - head, "gives member ", shown,
-          " ", size, " bytes, which do not lie inside the file");
+    check(head <= directory - local && packed <= directory - local - head, "gives member ", shown,
+          " ", packed, " bytes, which do not lie inside the file");
     check(number(local + 26, 2) == name_length && text(local + kLocalBytes, name_length) == name,
           "names member ", shown, " differently in two places");
     check(by_name_.emplace(name, members_.size()).second, "has two members named ", shown);
-    extents.push_back({local, local + head + size, members_.size()});
+    extents.push_back({local, local + head + packed, members_.size()});
     members_.push_back(
         {name,
-         bytes_.subspan(static_cast<std::size_t>(local + head), static_cast<std::size_t>(size)),
-         static_cast<std::uint32_t>(number(at + 16, 4))});
+         bytes_.subspan(static_cast<std::size_t>(local + head), static_cast<std::size_t>(packed)),
+         static_cast<std::uint32_t>(number(at + 16, 4)), method});
     return length;
   }
   // Extra field 1 holds, in this order, those numbers that are all ones in the entry itself.
