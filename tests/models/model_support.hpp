@@ -48,7 +48,7 @@ inline std::vector<double> nchw(const Tensor<float>& images) {
 
 template <class T>
 std::vector<double> doubles(const Tensor<T>& tensor) {
-  return to_double(tensor.to_vector());
+  return tensor.template to<double>().to_vector();
 }
 
 inline double norm(const Tensor<float>& tensor) {
