@@ -6,6 +6,7 @@ set(mwalimu_kernel_stems
   augment
   average_pool
   batch_norm
+  cast_add
   code_statistics
   copy
   cross_entropy
@@ -23,7 +24,15 @@ set(mwalimu_kernel_stems
   sinkhorn
   soft_cross_entropy
 )
-# What a real device alone has: CUDA's runtime, cuDNN, cuBLASLt. tests/emulated/NAME.cpp is its twin.
+# Host code around libraries, NAME.cpp: gpu/NAME.hpp instantiated, for a device and for the emulated one.
+set(mwalimu_host_stems
+  conv2d
+)
+# What a real device alone has: CUDA's runtime (NAME.cu), cuDNN and cuBLASLt (NAME.cpp).
+# tests/emulated/NAME.cpp is its twin.
 set(mwalimu_device_stems
   driver
+)
+set(mwalimu_library_stems
+  cudnn
 )

@@ -20,19 +20,29 @@ struct Conv2dOptions {
 // Backends: one overload per place. x (N, H, W, Cin), out (N, Ho, Wo, Cout) and their gradients are
 // contiguous; weight (Cout, Cin / groups, kh, kw) may have any strides. Images and weights are of the
 // type T that is computed in, sums and the weights' gradient of accumulate_t<T>. `packed` may be
-// null.
+// null. Cpu is defined in mwalimu/cpu/conv2d.hpp, Gpu in mwalimu/gpu/conv2d.hpp.
 
 /// out <- conv(x, weight).
 template <class T>
 void conv2d_forward(Cpu, View<const T, 4> x, View<const T, 4> weight, const Conv2dOptions& options,
                     PackedWeights* packed, View<T, 4> out);
+template <class T>
+void conv2d_forward(Gpu, View<const T, 4> x, View<const T, 4> weight, const Conv2dOptions& options,
+                    PackedWeights* packed, View<T, 4> out);
 /// dx <- d(out . dout) / dx.
 template <class T>
 void conv2d_backward_data(Cpu, View<const T, 4> dout, View<const T, 4> weight,
                           const Conv2dOptions& options, PackedWeights* packed, View<T, 4> dx);
+template <class T>
+void conv2d_backward_data(Gpu, View<const T, 4> dout, View<const T, 4> weight,
+                          const Conv2dOptions& options, PackedWeights* packed, View<T, 4> dx);
 /// dweight <- d(out . dout) / dweight, added to what is there if `accumulate`.
 template <class T>
 void conv2d_backward_weight(Cpu, View<const T, 4> x, View<const T, 4> dout,
+                            const Conv2dOptions& options, bool accumulate,
+                            View<accumulate_t<T>, 4> dweight);
+template <class T>
+void conv2d_backward_weight(Gpu, View<const T, 4> x, View<const T, 4> dout,
                             const Conv2dOptions& options, bool accumulate,
                             View<accumulate_t<T>, 4> dweight);
 
