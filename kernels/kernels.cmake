@@ -8,6 +8,7 @@ set(mwalimu_kernel_stems
   batch_norm
   cast_add
   code_statistics
+  column_sums
   copy
   cross_entropy
   dropout
@@ -27,6 +28,7 @@ set(mwalimu_kernel_stems
 # Host code around libraries, NAME.cpp: gpu/NAME.hpp instantiated, for a device and for the emulated one.
 set(mwalimu_host_stems
   conv2d
+  linear
 )
 # What a real device alone has: CUDA's runtime (NAME.cu), cuDNN and cuBLASLt (NAME.cpp).
 # tests/emulated/NAME.cpp is its twin.
@@ -34,5 +36,6 @@ set(mwalimu_device_stems
   driver
 )
 set(mwalimu_library_stems
+  cublaslt
   cudnn
 )

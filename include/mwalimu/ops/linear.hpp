@@ -13,22 +13,34 @@ namespace mwalimu::ops {
 
 // Backends: one overload per place. Matrices may have any strides; `bias` may be null. Rows and
 // weights are of the type T that is computed in, the bias, sums and the gradients of parameters of
-// accumulate_t<T>.
+// accumulate_t<T>. Cpu is defined in mwalimu/cpu/linear.hpp, Gpu in
+// mwalimu/gpu/linear.hpp.
 
 /// out[b, o] <- sum_i x[b, i] weight[o, i] + bias[o].
 template <class T>
 void linear_forward(Cpu, View<const T, 2> x, View<const T, 2> weight,
                     const accumulate_t<T>* bias, View<T, 2> out);
+template <class T>
+void linear_forward(Gpu, View<const T, 2> x, View<const T, 2> weight,
+                    const accumulate_t<T>* bias, View<T, 2> out);
 /// dx[b, i] <- sum_o dout[b, o] weight[o, i].
 template <class T>
 void linear_backward_data(Cpu, View<const T, 2> dout, View<const T, 2> weight, View<T, 2> dx);
+template <class T>
+void linear_backward_data(Gpu, View<const T, 2> dout, View<const T, 2> weight, View<T, 2> dx);
 /// dweight[o, i] <- sum_b dout[b, o] x[b, i], added to what is there if `accumulate`.
 template <class T>
 void linear_backward_weight(Cpu, View<const T, 2> x, View<const T, 2> dout, bool accumulate,
                             View<accumulate_t<T>, 2> dweight);
+template <class T>
+void linear_backward_weight(Gpu, View<const T, 2> x, View<const T, 2> dout, bool accumulate,
+                            View<accumulate_t<T>, 2> dweight);
 /// dbias[o] <- sum_b dout[b, o], added to what is there if `accumulate`.
 template <class T>
 void linear_backward_bias(Cpu, View<const T, 2> dout, bool accumulate,
+                          View<accumulate_t<T>, 1> dbias);
+template <class T>
+void linear_backward_bias(Gpu, View<const T, 2> dout, bool accumulate,
                           View<accumulate_t<T>, 1> dbias);
 
 /// Affine map of rows, y[b, o] = sum_i x[b, i] weight[o, i] + bias[o].

@@ -1,0 +1,5 @@
+#include "mwalimu/gpu/cublaslt.hpp"
+
+namespace mwalimu::gpu {
+template struct BasicMultiplication<>;
+}  // namespace mwalimu::gpu
