@@ -88,6 +88,22 @@ TEST(DeviceCodeStatistics, OfKnownCodes) {
   }
 }
 
+// Columns that fall to different threads, packs and warps.
+TEST(DeviceCodeStatistics, TheFirstOfEqualsIsTheChoice) {
+  MWALIMU_NEEDS_DEVICE();
+  auto codes = Tensor<float>::zeros({4, 300});
+  for (index_t r = 0; r < 4; ++r) {
+    for (const index_t p : {index_t{2}, 40 + r, 200 + r}) codes.data()[r * 300 + p] = 1.0f / 3;
+  }
+  for (const auto& q : {codes, test::channels_of_wider(codes)}) {
+    const auto on_device = test::placed(q, Device::cuda());
+    const auto one = Tensor<float>::full({}, 1, Device::cuda());
+    auto history = Tensor<float>::zeros({1, kSwavStatistics}, Device::cuda());
+    swav_statistics(on_device, one, one, 0.0, history);
+    EXPECT_EQ(history.to_vector()[kSwavPrototypesUsed], 1);
+  }
+}
+
 TEST(DeviceCodeStatistics, AGraphFillsTheRing) {
   MWALIMU_NEEDS_DEVICE();
   test::Recording graph;

@@ -101,6 +101,19 @@ TEST(DeviceCrossEntropy, ALabelThatIsNoClassMakesTheLossNaN) {
   }
 }
 
+TEST(DeviceCrossEntropy, EitherLabelOfAMixMayBeTheWrongOne) {
+  MWALIMU_NEEDS_DEVICE();
+  const auto x = Variable<float>(random_tensor<float>({1, 3}, 1).to(Device::cuda()));
+  const auto lambda = Tensor<float>::full({1}, 0.5f, Device::cuda());
+  const auto right = Tensor<std::int64_t>::full({1}, 2, Device::cuda());
+  for (const std::int64_t no_class : {-1, 3}) {
+    const auto wrong = Tensor<std::int64_t>::full({1}, no_class, Device::cuda());
+    EXPECT_TRUE(std::isnan(cross_entropy<float>(x, wrong, right, lambda).value().item()));
+    EXPECT_TRUE(std::isnan(cross_entropy<float>(x, right, wrong, lambda).value().item()));
+  }
+  EXPECT_FALSE(std::isnan(cross_entropy<float>(x, right, right, lambda).value().item()));
+}
+
 TEST(DeviceCrossEntropy, WantsLabelsOnItsDevice) {
   MWALIMU_NEEDS_DEVICE();
   test::expect_error<DeviceError>(
