@@ -5,9 +5,9 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/captured.hpp"
 #include "kernels/device.hpp"
 #include "mwalimu/core/random.hpp"
-#include "mwalimu/gpu/graph.hpp"
 #include "mwalimu/optim/gradient_control.hpp"
 #if defined(MWALIMU_EMULATED)
 #include "emulated/stream.hpp"
@@ -101,7 +101,7 @@ TEST(DeviceGradients, AGraphScalesTheLossAsGradScalerDoes) {
   auto gradients = Tensor<float>::zeros({300}, Device::cuda());
   // What the trainer multiplies its loss by stays at its address.
   const auto loss_scale = control.loss_scale();
-  gpu::Graph graph(0);
+  test::Captured graph;
   graph.run([&] { control.measure(gradients); });
   scaler.update(true);
   graph.record([&] { control.measure(gradients); });

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/captured.hpp"
 #include "kernels/device.hpp"
 #include "mwalimu/core/random.hpp"
-#include "mwalimu/gpu/graph.hpp"
 #include "mwalimu/nn/layers.hpp"
 #include "mwalimu/optim/gradient_control.hpp"
 #include "mwalimu/optim/parameter_arena.hpp"
@@ -307,7 +307,7 @@ TEST(DeviceOptimizer, AGraphIsReplayedWithOtherNumbers) {
       device_control.measure(device.arena.gradient_buffer());
       device.optimizer.run(device.arena, &device_control);
     };
-    gpu::Graph graph(0);
+    test::Captured graph;
     for (int t = 1; t <= 8; ++t) {
       for (Bench* bench : {&host, &device}) bench->net.vectors[1].trainable = t % 3 != 0;
       host.draw_gradients(t);
@@ -341,7 +341,7 @@ TEST(DeviceOptimizer, RefusesWhatAGraphWouldKeepForEver) {
   MWALIMU_NEEDS_DEVICE();
   Bench bench(SgdOptions{}, Device::cuda());
   EXPECT_THROW(bench.optimizer.run(bench.arena), ValueError) << "nothing is prepared";
-  gpu::Graph graph(0);
+  test::Captured graph;
   EXPECT_THROW(graph.record([&] { bench.optimizer.step(bench.arena, {.lr = 1}); }), ValueError);
 }
 

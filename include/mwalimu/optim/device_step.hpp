@@ -93,8 +93,12 @@ class HostWritten {
     }
   }
   ~HostWritten() {
-    for (Slot& slot : slots_) {
-      if (slot.used) slot.copied->synchronize();
+    try {
+      for (Slot& slot : slots_) {
+        if (slot.used && !slot.copied->has_happened()) slot.copied->synchronize();
+      }
+    } catch (const CudaError&) {
+      // The device is lost, and the copies with it; who uses it next is told.
     }
   }
   HostWritten(const HostWritten&) = delete;
