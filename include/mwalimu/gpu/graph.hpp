@@ -17,18 +17,19 @@ namespace mwalimu::gpu {
 /// queue, inputs) must stay where it is. Host code inside the function runs at capture alone: numbers
 /// it computed are constants of the graph (core/scalar has those that may change).
 ///
-///     gpu::Graph graph(device);
-///     graph.record([&] { step(); });   // twice at first: once for real, once recorded
-///     graph.launch();
+///     gpu::Graph graph(stream);
+///     graph.run([&] { step(); });      // the first step for real
+///     graph.record([&] { step(); });   // the second only recorded ...
+///     graph.launch();                  // ... and run, as all that follow
 class Graph {
  public:
-  explicit Graph(int device) : stream_(device), pool_(DeviceMemory{device}) {}
+  /// @param stream  what the graph is recorded and launched on; must outlive it.
+  explicit Graph(const Stream& stream)
+      : stream_(stream), pool_(DeviceMemory{stream.device()}) {}
   ~Graph() { reset(); }
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
-  /// The stream that the graph is recorded and launched on.
-  const Stream& stream() const { return stream_; }
   bool recorded() const { return graph_ != nullptr; }
 
   /// Runs f with its operations on this graph's stream and in this graph's memory, without recording
@@ -70,7 +71,7 @@ class Graph {
   DevicePool::Statistics memory() const { return pool_.statistics(); }
 
  private:
-  Stream stream_;
+  const Stream& stream_;
   DevicePool pool_;
   GraphHandle graph_ = nullptr;
 };

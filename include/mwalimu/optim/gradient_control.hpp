@@ -142,6 +142,8 @@ class GradientControl {
     loss_scale_.fill(static_cast<float>(state.scale));
   }
 
+  /// The state as a tensor, (GradientControlState::kCount) in the order of its fields.
+  const Tensor<double>& state() const { return state_; }
   /// For the optimiser: the state where it lies.
   const GradientControlState* address() const {
     return reinterpret_cast<const GradientControlState*>(state_.data());

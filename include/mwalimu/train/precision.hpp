@@ -11,6 +11,7 @@
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/config.hpp"
+#include "mwalimu/core/device_copy.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/optim/grad_scaler.hpp"
 #include "mwalimu/train/checkpoint.hpp"
@@ -43,6 +44,18 @@ inline std::string_view name_of(Precision precision) {
       return type_name<bfloat16>();
   }
   return "";
+}
+
+constexpr ElementType element_type_of(Precision precision) {
+  switch (precision) {
+    case Precision::float16:
+      return ElementType::float16;
+    case Precision::bfloat16:
+      return ElementType::bfloat16;
+    case Precision::float32:
+      break;
+  }
+  return ElementType::float32;
 }
 
 /// Calls f(T{}) with the type T that `precision` names, and returns what it returns. A build without
@@ -90,6 +103,13 @@ class LossScale {
   /// @throws ValueError  no scale gives finite gradients.
   bool update(bool gradients_are_finite) { return scaler_->update(gradients_are_finite); }
 
+  /// Scale 1 and no counts where it is not dynamic.
+  optim::GradScaler::State state() const {
+    return scaler_ ? scaler_->state() : optim::GradScaler::State{.scale = 1};
+  }
+  void restore(const optim::GradScaler::State& state) {
+    if (scaler_) scaler_->restore(state);
+  }
   void save(CheckpointWriter& checkpoint) const {
     if (!scaler_) return;
     const auto state = scaler_->state();

@@ -1,6 +1,8 @@
 // train/pretrain: SwAV from images to an encoder on disk.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <iostream>
@@ -15,6 +17,7 @@
 #include "mwalimu/train/progress.hpp"
 #include "mwalimu/train/recorder.hpp"
 #include "mwalimu/train/settings.hpp"
+#include "mwalimu/train/step_profile.hpp"
 #include "mwalimu/train/swav_trainer.hpp"
 
 namespace mwalimu::train {
@@ -28,6 +31,8 @@ struct PretrainOptions {
   int workers = 1;             ///< loader threads
   int checkpoint_epochs = 1;   ///< epochs between two checkpoints
   std::filesystem::path encoder;  ///< weights to start from; empty: random ones
+  gpu::StorePlacement store = gpu::StorePlacement::automatic;  ///< on a device: where images lie
+  bool profile = false;           ///< record some steps: profile.txt and profile.json
 };
 
 struct PretrainResult {
@@ -163,6 +168,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   const std::int64_t epoch_steps = sampler.steps_per_epoch() / accumulate;
   options.trainer.steps = epoch_steps * options.epochs;
   options.trainer.encoder = encoder_options(options);
+  options.trainer.crops = options.crops;
   const std::int64_t steps = options.trainer.steps;
 
   SwavTrainer trainer(options.trainer);
@@ -193,19 +199,15 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     return (step / epoch_steps) * sampler.steps_per_epoch() + (step % epoch_steps) * accumulate +
            micro % accumulate;
   };
-  data::Prefetcher<CropBatch> loader(
-      trainer.step() * accumulate, steps * accumulate,
-      [&](std::int64_t micro, CropBatch& batch) {
-        make_crops(options.crops, options.trainer.seed, micro, store, samples,
-                   sampler.indices(batch_of(micro)), batch);
-      },
-      {.workers = options.workers});
 
   PretrainResult result;
   detail::CollapseAlarm alarm(options.trainer.head.prototypes);
-  while (trainer.step() < steps) {
-    const auto record = trainer.step([&]() -> const CropBatch& { return *loader.next(); });
-    const std::int64_t step = trainer.step();
+  StepProfile profile({.on = options.profile}, out, options.trainer.device);
+  const auto tell = [&](const std::string& text) {
+    if (!text.empty()) progress.message(text);
+  };
+  const auto log = [&](const SwavTrainer::StepRecord& record, std::int64_t step,
+                       std::optional<double> seconds) {
     const auto& codes = record.codes;
     std::vector<LogValue> values{{"loss_without_queue", codes.loss_without_queue},
                                  {"queue", record.queue_on ? 1.0 : 0.0},
@@ -222,7 +224,8 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                      .lr = record.lr,
                      .momentum = record.momentum,
                      .gradient_norm = record.gradient_norm,
-                     .images = B * accumulate},
+                     .images = B * accumulate,
+                     .seconds = seconds},
                     values);
     char note[64];
     std::snprintf(note, sizeof note, "loss %.4f, epoch %lld/%d", codes.loss,
@@ -230,21 +233,82 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     progress.update(step, note);
     result.last_loss = codes.loss;
     if (alarm.observe(codes.loss)) {
-      progress.message("warning: the loss has stood at ln(prototypes) for 100 steps: all codes are "
-                       "uniform; try a smaller --epsilon or --freeze-prototypes -1");
+      tell("warning: the loss has stood at ln(prototypes) for 100 steps: all codes are uniform; try "
+           "a smaller --epsilon or --freeze-prototypes -1");
     }
-    if (step % (epoch_steps * options.checkpoint_epochs) == 0 || step == steps) {
-      recorder.flush();  // the log must not be behind the checkpoint
-      CheckpointWriter checkpoint(identity);
-      checkpoint.put_text("settings", settings.text());
-      trainer.save(checkpoint);
-      checkpoint.save(out / "checkpoint.safetensors");
+  };
+  const auto checkpoint_due = [&] {
+    return trainer.step() % (epoch_steps * options.checkpoint_epochs) == 0 ||
+           trainer.step() == steps;
+  };
+  const auto save = [&] {
+    recorder.flush();  // the log must not be behind the checkpoint
+    CheckpointWriter checkpoint(identity);
+    checkpoint.put_text("settings", settings.text());
+    trainer.save(checkpoint);
+    checkpoint.save(out / "checkpoint.safetensors");
+  };
+  const std::int64_t first = trainer.step() * accumulate, last = steps * accumulate;
+
+  const auto run_on_host = [&] {
+    data::Prefetcher<CropBatch> loader(
+        first, last,
+        [&](std::int64_t micro, CropBatch& batch) {
+          make_crops(options.crops, options.trainer.seed, micro, store, samples,
+                     sampler.indices(batch_of(micro)), batch);
+        },
+        {.workers = options.workers});
+    while (trainer.step() < steps) {
+      profile.before_step();
+      const auto record = trainer.step([&]() -> const CropBatch& { return *loader.next(); });
+      tell(profile.after_step());
+      log(record, trainer.step(), std::nullopt);
+      if (checkpoint_due()) save();
     }
+    result.loader_wait = loader.total_wait_seconds();
+  };
+  // Crops are made on the device, and the log is read every so many steps.
+  const auto run_on_gpu = [&](auto device_store) {
+    gpu::BatchFeed feed(
+        device_store, 2 * B, first, last,
+        [&](std::int64_t micro, gpu::BatchRequest& want) {
+          for (const index_t row : sampler.indices(batch_of(micro))) {
+            const ViewPair pair = samples[static_cast<std::size_t>(row)];
+            want.images.insert(want.images.end(), {pair.first, pair.second});
+          }
+        },
+        {.workers = std::max(options.workers, 1)});
+    auto since = std::chrono::steady_clock::now();
+    while (trainer.step() < steps) {
+      profile.before_step();
+      trainer.queue_step(feed);
+      tell(profile.after_step());
+      const bool due = checkpoint_due();
+      if (!due && trainer.unread_steps() < options.trainer.read_interval) continue;
+      const auto records = trainer.read_steps();
+      const auto now = std::chrono::steady_clock::now();
+      const double each = std::chrono::duration<double>(now - since).count() /
+                          static_cast<double>(records.size());
+      since = now;
+      std::int64_t step = trainer.step() - static_cast<std::int64_t>(records.size());
+      for (const auto& record : records) log(record, ++step, each);
+      if (due) save();
+    }
+    result.loader_wait = feed.total_wait_seconds();
+  };
+  if (options.trainer.device.is_cpu()) {
+    run_on_host();
+  } else {
+    on_device(options.trainer.device, [&](auto place) {
+      if constexpr (!std::is_same_v<decltype(place), Cpu>) {
+        run_on_gpu(gpu::DeviceStore(store, options.trainer.device, options.store));
+      }
+    });
   }
+  tell(profile.finish());
   progress.finish();
   result.steps = steps;
   result.seconds = recorder.seconds();
-  result.loader_wait = loader.total_wait_seconds();
   const io::Metadata metadata{{"arch", options.arch}, {"width", std::to_string(options.width)}};
   nn::save_state_dict(out / "swav.safetensors", trainer.network(), metadata);
   nn::save_state_dict(out / "encoder.safetensors", trainer.network().encoder, metadata);

@@ -44,6 +44,8 @@ struct LogRow {
   double momentum = 0;
   double gradient_norm = 0;
   index_t images = 0;  ///< images trained on since the row before
+  /// Seconds since the row before, where several rows are recorded at once; else the clock says.
+  std::optional<double> seconds = std::nullopt;
 };
 
 /// A value of one of the loop's own columns.
@@ -164,7 +166,8 @@ class Recorder {
     }
     last_step_ = row.step;
     const auto now = Clock::now();
-    const double since = std::chrono::duration<double>(now - last_time_).count();
+    const double since =
+        row.seconds.value_or(std::chrono::duration<double>(now - last_time_).count());
     last_time_ = now;
     seconds_ += since;
 

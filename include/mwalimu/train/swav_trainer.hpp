@@ -3,9 +3,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mwalimu/data/image_store.hpp"
@@ -15,6 +17,7 @@
 #include "mwalimu/optim/optimizer.hpp"
 #include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/optim/schedule.hpp"
+#include "mwalimu/train/device_swav_step.hpp"
 #include "mwalimu/train/model_checkpoint.hpp"
 #include "mwalimu/train/precision.hpp"
 #include "mwalimu/train/swav_loss.hpp"
@@ -71,6 +74,11 @@ struct SwavTrainerOptions {
   Precision precision = Precision::float32;
   std::optional<optim::GradScalerOptions> loss_scale;  ///< see loss_scale_options
   std::uint64_t seed = 0;
+  Device device = Device::cpu();
+  // On a CUDA device:
+  data::MultiCropOptions crops;  ///< which are made there
+  bool graph = true;             ///< the step as one CUDA graph
+  index_t read_interval = 32;    ///< steps between two looks at the log
 };
 
 /// @throws ValueError  an option is out of range; the text names it as users type it.
@@ -105,10 +113,16 @@ class SwavTrainer {
   explicit SwavTrainer(const SwavTrainerOptions& options)
       : options_((check(options), options)),
         network_(initialized(options)),
-        arena_(network_),
-        optimizer_(options.optimizer, arena_.segments(), arena_.size()),
-        queue_(options.queue_length, options.head.embedding, options.batch, options.seed),
-        loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {}
+        arena_(network_, options.device,
+               options.device.is_cpu() ? ElementType::float32 : element_type_of(options.precision)),
+        optimizer_(options.optimizer, arena_),
+        queue_(options.queue_length, options.head.embedding, options.batch, options.seed,
+               options.device),
+        loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {
+    if constexpr (kCuda) {
+      if (!options.device.is_cpu()) make_device_step();
+    }
+  }
 
   // The arena knows where the parameters lie.
   SwavTrainer(const SwavTrainer&) = delete;
@@ -135,22 +149,13 @@ class SwavTrainer {
                                       options_.queue_start * static_cast<double>(options_.steps);
   }
 
-  /// One step over `accumulate` batches; `next()` returns the next one. Schedules advance on a
-  /// skipped step, too.
+  /// One step on the cpu over `accumulate` batches; `next()` returns the next one. Schedules advance
+  /// on a skipped step, too.
   /// @throws Error  the loss is not a finite number; no parameter has changed.
   template <class Next>
   StepRecord step(Next&& next) {
-    StepRecord record;
-    record.queue_on = queue_on();
-    const auto now = optim::at(options_.schedule, static_cast<double>(step_) /
-                                                      static_cast<double>(options_.steps));
-    record.lr = now.lr;
-    record.momentum = now.momentum.value_or(std::visit(
-        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
-
-    nn::set_training(network_, true);
-    network_.prototypes.weight.trainable =
-        options_.freeze_prototypes >= 0 && step_ >= options_.freeze_prototypes;
+    const auto now = begin_step();
+    StepRecord record = scheduled(now);
     arena_.zero_gradients();
     record.loss_scale = loss_scale_.value();
     const double share = 1.0 / options_.accumulate, gradient_scale = share / record.loss_scale;
@@ -167,9 +172,7 @@ class SwavTrainer {
     }
     record.gradient_norm = gradient_scale * optim::gradient_norm(arena_.gradients());
     const bool finite = std::isfinite(record.codes.loss) && std::isfinite(record.gradient_norm);
-    require<Error>(finite || loss_scale_.is_dynamic(), "step ", step_, ": the loss (",
-                   record.codes.loss, ") or its gradient (",
-                   record.gradient_norm, ") is not a finite number; lower --lr or raise --epsilon");
+    require_finite(record, step_);
 
     record.skipped = loss_scale_.is_dynamic() && !loss_scale_.update(finite);
     if (!record.skipped) {
@@ -181,8 +184,45 @@ class SwavTrainer {
     return record;
   }
 
+  /// Queues one step on the device and returns. At most read_interval of them between two calls of
+  /// read_steps().
+  /// @param feed  makes the batches: the two images of each sample.
+  void queue_step(gpu::BatchFeed& feed) {
+    const auto now = begin_step();
+    queued_.push_back(scheduled(now));
+    device_->run(step_, {.lr = now.lr, .momentum = now.momentum}, queue_on(), feed);
+    ++step_;
+  }
+  index_t unread_steps() const { return static_cast<index_t>(queued_.size()); }
+  /// The records of the steps queued since the last call; waits for them.
+  /// @throws Error  a loss is not a finite number; that step has changed no parameter.
+  std::vector<StepRecord> read_steps() {
+    const auto rows = device_->read();
+    std::vector<StepRecord> records = std::exchange(queued_, {});
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      StepRecord& record = records[i];
+      record.codes = rows[i].codes;
+      record.gradient_norm = rows[i].gradient_norm;
+      record.loss_scale = rows[i].loss_scale;
+      record.skipped = rows[i].skipped;
+      require_finite(record, step_ - static_cast<std::int64_t>(records.size() - i));
+    }
+    return records;
+  }
+  /// Device memory that the step's graph holds, bytes; 0 on the cpu.
+  std::size_t graph_memory() const { return device_ == nullptr ? 0 : device_->graph_memory(); }
+
   /// All that a run needs to go on bit for bit.
   void save(CheckpointWriter& checkpoint) {
+    if constexpr (kCuda) {
+      if (device_ != nullptr) {
+        device_->wait();
+        const auto state = device_->control().read();
+        loss_scale_.restore({.scale = state.scale,
+                             .good_steps = static_cast<index_t>(state.good_steps),
+                             .skipped_steps = static_cast<index_t>(state.skipped_steps)});
+      }
+    }
     put_model(checkpoint, "model.", network_);
     put_optimizer(checkpoint, optimizer_, arena_);
     checkpoint.put("queue.rows", queue_.rows());
@@ -197,9 +237,52 @@ class SwavTrainer {
     queue_.set_cursor(checkpoint.value<std::int64_t>("queue.cursor"));
     step_ = checkpoint.value<std::int64_t>("step");
     loss_scale_.restore(checkpoint);
+    if constexpr (kCuda) {
+      if (device_ != nullptr) {
+        const auto state = loss_scale_.state();
+        device_->restore_scale(state.scale, state.good_steps, state.skipped_steps);
+        synchronize(options_.device);  // what was read lies there before a step begins
+      }
+    }
   }
 
  private:
+  optim::SchedulePoint begin_step() {
+    nn::set_training(network_, true);
+    network_.prototypes.weight.trainable =
+        options_.freeze_prototypes >= 0 && step_ >= options_.freeze_prototypes;
+    return optim::at(options_.schedule,
+                     static_cast<double>(step_) / static_cast<double>(options_.steps));
+  }
+  StepRecord scheduled(const optim::SchedulePoint& now) const {
+    StepRecord record;
+    record.queue_on = queue_on();
+    record.lr = now.lr;
+    record.momentum = now.momentum.value_or(std::visit(
+        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
+    return record;
+  }
+  // With a dynamic loss scale a step may overflow: then it was skipped.
+  void require_finite(const StepRecord& record, std::int64_t step) const {
+    const bool finite = std::isfinite(record.codes.loss) && std::isfinite(record.gradient_norm);
+    require<Error>(finite || loss_scale_.is_dynamic(), "step ", step, ": the loss (",
+                   record.codes.loss, ") or its gradient (", record.gradient_norm,
+                   ") is not a finite number; lower --lr or raise --epsilon");
+  }
+  void make_device_step() {
+    device_ = std::make_shared<DeviceSwavStep<>>(
+        network_, arena_, optimizer_, queue_,
+        DeviceSwavStepOptions{.crops = options_.crops,
+                              .loss = options_.loss,
+                              .batch = options_.batch,
+                              .accumulate = options_.accumulate,
+                              .precision = options_.precision,
+                              .loss_scale = loss_scale_options(options_.precision,
+                                                               options_.loss_scale),
+                              .seed = options_.seed,
+                              .graph = options_.graph,
+                              .history = options_.read_interval});
+  }
   static models::SwavNetwork initialized(const SwavTrainerOptions& options) {
     models::SwavNetwork network(models::XResNet(options.encoder), options.head);
     network.initialize(options.seed);
@@ -232,6 +315,8 @@ class SwavTrainer {
   EmbeddingQueue queue_;
   LossScale loss_scale_;
   std::int64_t step_ = 0;
+  std::shared_ptr<DeviceSwavStep<>> device_;  // null on the cpu
+  std::vector<StepRecord> queued_;            // steps of the device that are not read yet
 };
 
 }  // namespace mwalimu::train
