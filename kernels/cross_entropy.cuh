@@ -9,7 +9,7 @@
 // Mapping    rows, backward: a warp a row, 4 rows a block. finish: one block.
 // Moves      forward B C s bytes (read twice, once from the first-level cache), backward 2 B C s.
 // Roofline   B = 64, C = 3 (the study): nothing; the three launches are the cost.
-// Resources  float: 54 registers, 128 bytes shared; no spills (sm_90).
+// Resources  float: 60 registers, 128 bytes shared; no spills (sm_90).
 // Measured   not yet.
 // Numerics   as the Cpu half: the peak is subtracted and never added back, sums over classes and
 //            over rows in double, each in a fixed order.
