@@ -265,10 +265,11 @@ void expect_whole_overwrites(const Problem& p) {
     }
   };
   const auto a = x.template view<4>(), w = weight.template view<4>(), d = dout.template view<4>();
-  check(want.out, [&](View<T, 4> out) { conv2d_forward<T>({}, a, w, p.options, nullptr, out); });
-  check(want.dx, [&](View<T, 4> dx) { conv2d_backward_data<T>({}, d, w, p.options, nullptr, dx); });
+  check(want.out, [&](View<T, 4> out) { conv2d_forward<T>(Cpu{}, a, w, p.options, nullptr, out); });
+  check(want.dx,
+        [&](View<T, 4> dx) { conv2d_backward_data<T>(Cpu{}, d, w, p.options, nullptr, dx); });
   check(want.dweight, [&](View<T, 4> dweight) {
-    conv2d_backward_weight<T>({}, a, d, p.options, false, dweight);
+    conv2d_backward_weight<T>(Cpu{}, a, d, p.options, false, dweight);
   });
 }
 
