@@ -17,11 +17,13 @@ struct Options {
 };
 
 void run(const CLI::App& app, Options& o) {
-  programs::start(o.common);
+  const Device device = programs::start(o.common);
   auto saved = train::load_classifier(o.classifier);
+  nn::to(saved.model, device);
   if (o.finetuning.size == 0) o.finetuning.size = saved.size;
   train::DistilOptions options{.rounds = o.rounds, .threshold = o.threshold,
-                               .finetune = programs::make_finetune_options(o.finetuning, o.common)};
+                               .finetune = programs::make_finetune_options(o.finetuning, o.common,
+                                                                   device)};
   options.finetune.architecture = saved.architecture;
   const auto data = programs::load_data(o.common, o.finetuning.size);
   require<ValueError>(data.dataset.classes == saved.classes, o.classifier,

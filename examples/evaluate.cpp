@@ -14,7 +14,7 @@ struct Options {
 };
 
 void run(const CLI::App& app, Options& o) {
-  programs::start(o.common);
+  const Device device = programs::start(o.common);
   auto saved = train::load_classifier(o.classifier);
   const int size = o.size == 0 ? saved.size : o.size;
   require<ValueError>(size >= 1 && size <= 4096, "--size: want 1 to 4096, got ", size);
@@ -27,6 +27,7 @@ void run(const CLI::App& app, Options& o) {
   if (!dataset.skipped.empty()) std::cout << "left out " << dataset.skipped.summary() << std::endl;
 
   data::AugmentOptions augment{.size = size};
+  nn::to(saved.model, device);
   const auto predictions = train::predict(saved.model, store, {}, augment, o.tta, o.common.seed,
                                           train::precision_of(o.common.precision));
   const auto evaluation = train::evaluate(predictions, dataset);

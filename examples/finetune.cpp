@@ -27,8 +27,8 @@ train::Architecture architecture(const Options& o) {
 }
 
 void run(const CLI::App& app, Options& o) {
-  programs::start(o.common);
-  auto options = programs::make_finetune_options(o.finetuning, o.common);
+  const Device device = programs::start(o.common);
+  auto options = programs::make_finetune_options(o.finetuning, o.common, device);
   options.architecture = architecture(o);
   auto encoder = options.architecture.encoder();
   encoder.initialize(o.common.seed);

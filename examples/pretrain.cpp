@@ -50,7 +50,7 @@ void declare(CLI::App& app, Options& o) {
 }
 
 void run(const CLI::App& app, Options& o) {
-  programs::start(o.common);
+  const Device device = programs::start(o.common);
   auto& pretrain = o.pretrain;
   pretrain.crops = programs::make_crop_options(o.crops);
   pretrain.epochs = o.training.epochs;
@@ -62,6 +62,10 @@ void run(const CLI::App& app, Options& o) {
   pretrain.trainer.schedule = o.training.make_schedule();
   pretrain.trainer.precision = train::precision_of(o.common.precision);
   pretrain.trainer.seed = o.common.seed;
+  pretrain.trainer.device = device;
+  pretrain.trainer.graph = o.training.graph == "on";
+  pretrain.store = gpu::store_placement(o.training.store);
+  pretrain.profile = o.training.profile;
 
   if (o.size == 0) {
     for (const auto& group : pretrain.crops.groups) o.size = std::max(o.size, group.size);

@@ -78,7 +78,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--workers", o.workers, "threads that prepare batches ahead");
 }
 
-train::StudyOptions study_options(const Options& o) {
+train::StudyOptions study_options(const Options& o, Device device) {
   train::StudyOptions study;
   auto& trainer = study.pretrain.trainer;
   study.pretrain.arch = o.arch;
@@ -104,6 +104,7 @@ train::StudyOptions study_options(const Options& o) {
   classifier.schedule = optim::make_schedule("one-cycle", o.finetune_lr);
   classifier.augment.size = o.size;
   trainer.precision = classifier.precision = train::precision_of(o.common.precision);
+  trainer.device = classifier.device = device;
   study.distil.rounds = o.rounds;
   study.distil.threshold = o.threshold;
   study.labels_per_class = o.labels_per_class;
@@ -134,8 +135,8 @@ train::StudyData load(const Options& o, train::StudyOptions& study) {
 }
 
 void run(const CLI::App& app, Options& o) {
-  programs::start(o.common);
-  auto study = study_options(o);
+  const Device device = programs::start(o.common);
+  auto study = study_options(o, device);
   data::check_crop_sizes(study.pretrain.crops, o.size, o.size);
   const bool synthetic = o.common.data.empty();
   train::StudyData data;

@@ -50,9 +50,10 @@ eval::LogitTable read_matrix(const std::string& path) {
 }
 
 /// Logits or features of a classifier on one part of a data set.
-eval::LogitTable run_classifier(const Options& o) {
+eval::LogitTable run_classifier(const Options& o, Device device) {
   require<ValueError>(!o.common.data.empty(), "--classifier: needs --data, the images to map");
   auto saved = train::load_classifier(o.classifier);
+  nn::to(saved.model, device);
   auto dataset = data::load_dataset(
       o.common.data, o.part == "train" ? data::Split::train : data::Split::test,
       {.skip_bad = o.common.skip_bad, .classes = saved.classes});
@@ -84,17 +85,17 @@ eval::LogitTable run_classifier(const Options& o) {
   return table;
 }
 
-eval::LogitTable read_table(const Options& o) {
+eval::LogitTable read_table(const Options& o, Device device) {
   const int given = !o.logits.empty() + !o.input.empty() + !o.classifier.empty();
   require<ValueError>(given == 1, "want one of --logits, --input and --classifier: what to map");
   if (!o.logits.empty()) return eval::read_logits(o.logits);
-  return o.input.empty() ? run_classifier(o) : read_matrix(o.input);
+  return o.input.empty() ? run_classifier(o, device) : read_matrix(o.input);
 }
 
 void run(const CLI::App& app, Options& o) {
-  programs::start(o.common);
+  const Device device = programs::start(o.common);
   o.map.perplexities = perplexities(o.perplexity);
-  const eval::LogitTable table = read_table(o);
+  const eval::LogitTable table = read_table(o, device);
   // Checked here, so that nothing has been written when it fails.
   for (const double p : o.map.perplexities) {
     std::vector<std::string> warnings;

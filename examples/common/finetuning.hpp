@@ -43,7 +43,7 @@ inline void add_finetuning_options(CLI::App& app, FinetuningOptions& o) {
 
 /// Fills in what the options say.
 inline train::FinetuneOptions make_finetune_options(const FinetuningOptions& o,
-                                                    const CommonOptions& common) {
+                                                    const CommonOptions& common, Device device) {
   require<ValueError>(o.size >= 1 && o.size <= 4096, "--size: want 1 to 4096, got ", o.size);
   require<ValueError>(o.tta >= 0, "--tta: want 0 or more, got ", o.tta);
   train::FinetuneOptions options = o.finetune;
@@ -58,6 +58,10 @@ inline train::FinetuneOptions make_finetune_options(const FinetuningOptions& o,
   classifier.augment.size = o.size;
   classifier.precision = train::precision_of(common.precision);
   classifier.seed = common.seed;
+  classifier.device = device;
+  classifier.graph = o.training.graph == "on";
+  classifier.store = gpu::store_placement(o.training.store);
+  options.profile = o.training.profile;
   options.tta = o.tta;
   return options;
 }

@@ -95,18 +95,29 @@ inline void add_common_options(CLI::App& app, CommonOptions& options, CommonChoi
 /// @throws ValueError   --precision is not available, or MWALIMU_THREADS is malformed.
 inline Device start(const CommonOptions& options) {
   configure_threads(options.threads);
-  require<DeviceError>(options.device != "cuda",
-                       "--device cuda: this build has no CUDA; use --device cpu or auto");
-  require<ValueError>(options.precision != "float16",
+  std::string why_not = "this build has no CUDA";
+  Device device = Device::cpu();
+  if constexpr (kCuda) {
+    if (cuda_available()) device = Device::cuda();
+    if (device.is_cpu()) why_not = "no CUDA device: " + gpu::Driver::why_no_device();
+  }
+  require<DeviceError>(options.device != "cuda" || !device.is_cpu(), "--device cuda: ", why_not,
+                       "; use --device cpu or auto");
+  if (options.device == "cpu") device = Device::cpu();
+  require<ValueError>(options.precision != "float16" || !device.is_cpu(),
                       "--precision: float16 needs a GPU; use bfloat16");
-  std::cout << "device: cpu" << (options.device == "auto" ? " (this build has no CUDA)" : "")
-            << ", " << num_threads() << (num_threads() == 1 ? " thread, " : " threads, ")
+  std::cout << "device: " << device;
+  if constexpr (kCuda) {
+    if (!device.is_cpu()) std::cout << " (" << gpu::Driver::info(device.index).name << ")";
+  }
+  if (device.is_cpu() && options.device == "auto") std::cout << " (" << why_not << ")";
+  std::cout << ", " << num_threads() << (num_threads() == 1 ? " thread, " : " threads, ")
             << options.precision << std::endl;
-  if (options.precision == "bfloat16" && !cpu::has_avx512()) {
+  if (device.is_cpu() && options.precision == "bfloat16" && !cpu::has_avx512()) {
     std::cout << "note: this processor has no AVX-512, so bfloat16 is slower than float32 here"
               << std::endl;
   }
-  return Device::cpu();
+  return device;
 }
 
 }  // namespace mwalimu::programs

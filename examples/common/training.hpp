@@ -15,13 +15,16 @@
 
 namespace mwalimu::programs {
 
-/// --optimizer, --schedule, --lr, --weight-decay, --epochs, --batch, --accumulate, --workers.
+/// --optimizer, --schedule, --lr, --weight-decay, --epochs, --batch, --accumulate, --workers, and how a
+/// device works: --graph, --store; --profile.
 struct TrainingOptions {
   std::string optimizer = "lamb", schedule = "one-cycle";
   double lr = 1e-4, weight_decay = 1e-6;
   int epochs = 100;
   index_t batch = 32;
   int accumulate = 1, workers = 1;
+  std::string graph = "on", store = "auto";
+  bool profile = false;
 
   optim::OptimizerOptions make_optimizer() const {
     return optim::optimizer_options(optimizer, weight_decay);
@@ -43,6 +46,15 @@ inline void add_training_options(CLI::App& app, TrainingOptions& o) {
   app.add_option("--weight-decay", o.weight_decay, "decoupled; not on biases and batch norm");
   app.add_option("--workers", o.workers, "threads that prepare batches ahead")
       ->check(CLI::Range(0, 64));
+  app.add_option("--graph", o.graph,
+                 "on a GPU: on replays a step as one CUDA graph, off launches every kernel by itself")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--store", o.store,
+                 "on a GPU, where the images lie: device, host, or auto: on the device if they fit")
+      ->check(CLI::IsMember({"auto", "device", "host"}));
+  app.add_flag("--profile", o.profile,
+               "record some steps: profile.txt, the time by operation, and profile.json, a trace")
+      ->configurable(false);
 }
 
 /// Reads and decodes the data set in --data with a progress line, and says what it holds.

@@ -5,6 +5,7 @@
 // a Parameter, a buffer (a Tensor that training updates but no gradient reaches) or a module.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -67,6 +68,16 @@ index_t parameter_count(M& module) {
   index_t count = 0;
   for_each_parameter(module, [&](const std::string&, Parameter& p) { count += p.value().count(); });
   return count;
+}
+
+/// Where the module's first parameter lies; the cpu if it has none.
+template <Module M>
+Device device_of(M& module) {
+  std::optional<Device> device;
+  for_each_parameter(module, [&](const std::string&, Parameter& p) {
+    if (!device) device = p.value().device();
+  });
+  return device.value_or(Device::cpu());
 }
 
 /// Freezes or unfreezes every parameter inside.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -23,6 +24,7 @@
 #include "mwalimu/optim/optimizer.hpp"
 #include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/optim/schedule.hpp"
+#include "mwalimu/train/device_classifier_step.hpp"
 #include "mwalimu/train/features.hpp"
 #include "mwalimu/train/model_checkpoint.hpp"
 #include "mwalimu/train/precision.hpp"
@@ -60,6 +62,10 @@ struct ClassifierOptions {
   Precision precision = Precision::float32;  ///< of training and validation
   std::optional<optim::GradScalerOptions> loss_scale;  ///< see loss_scale_options
   std::uint64_t seed = 0;
+  Device device = Device::cpu();
+  // On a CUDA device:
+  bool graph = true;  ///< the step as one CUDA graph
+  gpu::StorePlacement store = gpu::StorePlacement::automatic;  ///< where the images lie
 };
 
 /// The images of a run: indices of one data set and its store.
@@ -165,8 +171,10 @@ class ClassifierTrainer {
       : options_((check(options, static_cast<index_t>(data.train.size())), options)),
         data_(std::move(data)),
         model_(with_mode(model, options)),
-        arena_(model, [&](const std::string& path) { return group_of(path, options.mode); }),
-        optimizer_(options.optimizer, arena_.segments(), arena_.size()),
+        arena_(model, options.device,
+               options.device.is_cpu() ? ElementType::float32 : element_type_of(options.precision),
+               [&](const std::string& path) { return group_of(path, options.mode); }),
+        optimizer_(options.optimizer, arena_),
         sampler_(static_cast<index_t>(data_.train.size()), options.batch, options.seed),
         stopping_(options.patience),
         loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {
@@ -176,6 +184,9 @@ class ClassifierTrainer {
     for (const index_t i : data_.train) {
       require<ValueError>(data_.dataset[i].label >= 0, "finetune: no label for ",
                           data_.dataset[i].id);
+    }
+    if constexpr (kCuda) {
+      if (!options.device.is_cpu()) make_device_step();
     }
   }
   ClassifierTrainer(const ClassifierTrainer&) = delete;
@@ -193,13 +204,9 @@ class ClassifierTrainer {
     EpochRecord record;
     const std::int64_t micro = steps_per_epoch() * options_.accumulate;
     const std::int64_t first = epoch_ * sampler_.steps_per_epoch();
-    data::Prefetcher<Batch> loader(
-        first, first + micro, [this](std::int64_t step, Batch& batch) { make_batch(step, batch); },
-        {.workers = options_.workers});
-    for (std::int64_t s = 0; s < steps_per_epoch(); ++s) {
-      record.train_loss += step(loader, record) / static_cast<double>(steps_per_epoch());
-      if (on_step) on_step(step_, steps());
-    }
+    on_device(options_.device, [&](auto place) {
+      run_steps(place, first, first + micro, record, on_step);
+    });
     record.epoch = ++epoch_;
     record.step = step_;
     record.seconds =
@@ -238,6 +245,9 @@ class ClassifierTrainer {
                        .bad_epochs = checkpoint.value<index_t>("stopping.bad_epochs")});
     if (checkpoint.has("best.parameters.0")) best_.get(checkpoint, "best.", model_);
     loss_scale_.restore(checkpoint);
+    if constexpr (kCuda) {
+      if (device_ != nullptr) device_->restore_scale(loss_scale_.state());
+    }
   }
 
  private:
@@ -306,9 +316,90 @@ class ClassifierTrainer {
     return loss.value().item();
   }
 
-  double step(data::Prefetcher<Batch>& loader, EpochRecord& record) {
+  using OnStep = std::function<void(std::int64_t, std::int64_t)>;
+
+  void run_steps(Cpu, std::int64_t first, std::int64_t last, EpochRecord& record,
+                 const OnStep& on_step) {
+    data::Prefetcher<Batch> loader(
+        first, last, [this](std::int64_t step, Batch& batch) { make_batch(step, batch); },
+        {.workers = options_.workers});
+    for (std::int64_t s = 0; s < steps_per_epoch(); ++s) {
+      record.train_loss += step(loader, record) / static_cast<double>(steps_per_epoch());
+      if (on_step) on_step(step_, steps());
+    }
+  }
+  // Inputs are made on the device, and losses are read when the epoch is over.
+  template <class Place>
+  void run_steps(Place, std::int64_t first, std::int64_t last, EpochRecord& record,
+                 const OnStep& on_step) {
+    synchronize(options_.device);  // the steps have a stream of their own
+    const gpu::StreamScope on_stream(device_->stream());
+    gpu::BatchFeed feed(
+        *device_store_, options_.batch, first, last,
+        [this](std::int64_t step, gpu::BatchRequest& want) {
+          for (const index_t row : sampler_.indices(step)) {
+            const index_t image = data_.train[static_cast<std::size_t>(row)];
+            want.images.push_back(image);
+            want.labels.push_back(data_.dataset[image].label);
+          }
+        },
+        {.workers = std::max(options_.workers, 1)});
+    const std::int64_t before = step_;
+    for (std::int64_t s = 0; s < steps_per_epoch(); ++s) {
+      const auto now = begin_step(record);
+      device_->run({.lr = now.lr, .group_scale = group_scale_, .momentum = now.momentum}, feed);
+      ++step_;
+      if (on_step) on_step(step_, steps());
+    }
+    std::int64_t at = before;
+    for (const auto& row : device_->read()) {
+      record.train_loss += row.loss / static_cast<double>(steps_per_epoch());
+      record.gradient_norm = row.gradient_norm;
+      record.loss_scale = row.loss_scale;
+      record.skipped_steps += row.skipped;
+      require_finite(row.loss, row.gradient_norm, at++);
+    }
+    const auto scale = device_->control().read();
+    loss_scale_.restore({.scale = scale.scale,
+                         .good_steps = static_cast<index_t>(scale.good_steps),
+                         .skipped_steps = static_cast<index_t>(scale.skipped_steps)});
+  }
+  void make_device_step() {
+    device_store_ = std::make_shared<gpu::DeviceStore>(data_.store, options_.device,
+                                                       options_.store);
+    device_ = std::make_shared<DeviceClassifierStep<>>(
+        model_, arena_, optimizer_,
+        DeviceClassifierStepOptions{
+            .augment = options_.augment,
+            .label_smoothing = options_.label_smoothing,
+            .clip_norm = options_.clip_norm,
+            .frozen_encoder = options_.mode == FinetuneMode::mlp,
+            .accumulate = options_.accumulate,
+            .precision = options_.precision,
+            .loss_scale = loss_scale_options(options_.precision, options_.loss_scale),
+            .seed = options_.seed,
+            .graph = options_.graph,
+            .history = steps_per_epoch()});
+  }
+
+  optim::SchedulePoint begin_step(EpochRecord& record) const {
     const auto now = optim::at(options_.schedule,
                                static_cast<double>(step_) / static_cast<double>(steps()));
+    record.lr = now.lr;
+    record.momentum = now.momentum.value_or(std::visit(
+        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
+    return now;
+  }
+  // With a dynamic loss scale a step may overflow: then it was skipped.
+  void require_finite(double loss, double gradient_norm, std::int64_t step) const {
+    require<Error>((std::isfinite(loss) && std::isfinite(gradient_norm)) ||
+                       loss_scale_.is_dynamic(),
+                   "step ", step, ": the loss (", loss, ") or its gradient (", gradient_norm,
+                   ") is not a finite number; lower --lr");
+  }
+
+  double step(data::Prefetcher<Batch>& loader, EpochRecord& record) {
+    const auto now = begin_step(record);
     arena_.zero_gradients();
     record.loss_scale = loss_scale_.value();
     const double share = 1.0 / options_.accumulate, gradient_scale = share / record.loss_scale;
@@ -323,9 +414,7 @@ class ClassifierTrainer {
     }
     record.gradient_norm = gradient_scale * optim::gradient_norm(arena_.gradients());
     const bool finite = std::isfinite(loss_value) && std::isfinite(record.gradient_norm);
-    require<Error>(finite || loss_scale_.is_dynamic(), "step ", step_,
-                   ": the loss (", loss_value, ") or its gradient (", record.gradient_norm,
-                   ") is not a finite number; lower --lr");
+    require_finite(loss_value, record.gradient_norm, step_);
     const double clip = options_.clip_norm > 0
                             ? optim::clip_coefficient(record.gradient_norm, options_.clip_norm)
                             : 1.0;
@@ -336,9 +425,6 @@ class ClassifierTrainer {
     } else {
       ++record.skipped_steps;
     }
-    record.lr = now.lr;
-    record.momentum = now.momentum.value_or(std::visit(
-        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
     ++step_;
     return loss_value;
   }
@@ -382,6 +468,8 @@ class ClassifierTrainer {
   ModelSnapshot best_;
   std::int64_t step_ = 0, epoch_ = 0, best_epoch_ = 0;
   bool stopped_ = false;
+  std::shared_ptr<gpu::DeviceStore> device_store_;  // null on the cpu, as the next
+  std::shared_ptr<DeviceClassifierStep<>> device_;
 };
 
 }  // namespace mwalimu::train

@@ -156,14 +156,16 @@ class DeviceSwavStep {
   /// Waits until all queued steps have run.
   void wait() const { stream_.synchronize(); }
 
+  /// What the steps are queued on.
+  const gpu::Stream& stream() const { return stream_; }
   /// The loss scale and its counters.
   const optim::GradientControl& control() const { return control_; }
   /// Goes on with a loss scale and its counters; see optim::GradScaler.
-  void restore_scale(double scale, index_t good_steps, index_t skipped_steps) {
+  void restore_scale(const optim::GradScaler::State& scale) {
     optim::GradientControlState state = control_.read();
-    state.scale = scale_before_ = scale;
-    state.good_steps = static_cast<double>(good_steps);
-    state.skipped_steps = static_cast<double>(skipped_steps);
+    state.scale = scale_before_ = scale.scale;
+    state.good_steps = static_cast<double>(scale.good_steps);
+    state.skipped_steps = static_cast<double>(scale.skipped_steps);
     control_.restore(state);
   }
 

@@ -8,6 +8,7 @@
 #include "mwalimu/data/augment.hpp"
 #include "mwalimu/data/image_store.hpp"
 #include "mwalimu/nn/layers.hpp"
+#include "mwalimu/nn/to_device.hpp"
 #include "mwalimu/ops/cast.hpp"
 #include "mwalimu/train/precision.hpp"
 
@@ -24,15 +25,16 @@ struct InferenceOptions {
   Precision precision = Precision::float32;
 };
 
-/// Runs `model` in evaluation mode without recording and stacks its rows.
+/// Runs `model`, on the device where it lies, in evaluation mode without recording and stacks its rows.
 /// @param indices  images of the store, in the order wanted; empty: all.
-/// @return         (N, width of the model's output), float in any precision.
+/// @return         (N, width of the model's output) on the host, float in any precision.
 template <class Model>
 Tensor<float> infer(Model& model, const data::ImageStore& store, std::span<const index_t> indices,
                     const InferenceOptions& options,
                     const std::function<void(index_t done, index_t total)>& progress = {}) {
   const NoGrad no_grad;
   const nn::EvaluationMode evaluation(model);
+  const Device device = nn::device_of(model);
   const index_t count = indices.empty() ? store.size() : static_cast<index_t>(indices.size());
   const index_t values = index_t{options.size} * options.size * 3;
   Tensor<float> result;
@@ -54,7 +56,7 @@ Tensor<float> infer(Model& model, const data::ImageStore& store, std::span<const
       }
     });
     const Tensor<float> out = with_precision(options.precision, [&]<class T>(T) {
-      return ops::cast<float>(model(ops::cast<T>(Variable<float>(images)))).value();
+      return ops::cast<float>(model(ops::cast<T>(Variable<float>(images.to(device))))).value();
     });
     if (begin == 0) result = Tensor<float>::empty({count, out.dim(1)});
     result.slice(0, begin, begin + rows).copy_from(out);

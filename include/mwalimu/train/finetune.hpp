@@ -17,6 +17,7 @@
 #include "mwalimu/train/progress.hpp"
 #include "mwalimu/train/recorder.hpp"
 #include "mwalimu/train/settings.hpp"
+#include "mwalimu/train/step_profile.hpp"
 #include "mwalimu/train/study_data.hpp"
 
 namespace mwalimu::train {
@@ -123,6 +124,7 @@ struct FinetuneOptions {
   ClassifierOptions classifier;
   float dropout = 0.5f;
   int tta = 0;  ///< random passes at test time; 0: the plain one alone
+  bool profile = false;  ///< record some steps: profile.txt and profile.json
 };
 
 struct FinetuneResult {
@@ -184,10 +186,19 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
                      .items_per_step = static_cast<double>(options.classifier.batch *
                                                            options.classifier.accumulate),
                      .unit = "images", .stream = &console});
+  StepProfile profile({.on = options.profile}, out, options.classifier.device);
+  const auto tell = [&](const std::string& text) {
+    if (!text.empty()) progress.message(text);
+  };
+  profile.before_step();
   while (!trainer.finished()) {
     std::string note = "epoch " + std::to_string(trainer.epoch() + 1);
     const EpochRecord record = trainer.run_epoch(
-        [&](std::int64_t done, std::int64_t) { progress.update(done, note); });
+        [&](std::int64_t done, std::int64_t) {
+          tell(profile.after_step());
+          progress.update(done, note);
+          profile.before_step();
+        });
     std::vector<LogValue> values{{"improved", record.improved ? 1.0 : 0.0}};
     if (scaled) {
       values.emplace_back("loss_scale", record.loss_scale);
@@ -222,6 +233,7 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
     trainer.save(checkpoint);
     checkpoint.save(out / "checkpoint.safetensors");
   }
+  tell(profile.finish());
   progress.finish();
   trainer.load_best();
 

@@ -105,6 +105,7 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
     pretrain_options.trainer.seed = seed;
     auto encoder = architecture.encoder();
     encoder.initialize(seed);
+    nn::to(encoder, pretrain_options.trainer.device);
     run.knn_before = knn_probe(encoder, data, size, options.knn, precision);
     const auto pretrained =
         pretrain(pretrain_options, data.store, samples, pretrain_folder, false, console);

@@ -239,8 +239,7 @@ class SwavTrainer {
     loss_scale_.restore(checkpoint);
     if constexpr (kCuda) {
       if (device_ != nullptr) {
-        const auto state = loss_scale_.state();
-        device_->restore_scale(state.scale, state.good_steps, state.skipped_steps);
+        device_->restore_scale(loss_scale_.state());
         synchronize(options_.device);  // what was read lies there before a step begins
       }
     }
