@@ -273,6 +273,11 @@ TEST(TorchFile, BoundsWhatItWalksOver) {
   put_tensor(p, {}).opcode('q').opcode('\x01');
   for (int i = 0; i < 1000; ++i) p.opcode('h').opcode('\x01');
   EXPECT_REFUSED("as too many tensors", p.opcode('l').opcode('.').bytes());
+  PickleWriter empty;  // the same without an element, which costs the file nothing
+  empty.opcode('(');
+  put_tensor(empty, {.shape = {0}, .strides = {1}}).opcode('q').opcode('\x01');
+  for (int i = 0; i < 200000; ++i) empty.opcode('h').opcode('\x01');
+  EXPECT_REFUSED("more than 100000 tensors", empty.opcode('l').opcode('.').bytes());
 }
 
 // Any single byte changed: an error, or tensors inside the file.

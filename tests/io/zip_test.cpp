@@ -110,6 +110,17 @@ TEST(Zip, RefusesDamage) {
   EXPECT_REFUSED("which its directory does not hold", changed);
 }
 
+TEST(Zip, RefusesAMemberThatLeavesTheFile) {
+  for (const std::uint64_t size : {std::uint64_t{2}, std::uint64_t{300}, std::uint64_t{1} << 31}) {
+    std::string bytes = archive();
+    const std::size_t entry = bytes.rfind("PK\1\2");
+    for (std::size_t i = 0; i < 4; ++i) {  // both sizes of the empty second member
+      bytes[entry + 20 + i] = bytes[entry + 24 + i] = static_cast<char>(size >> (8 * i) & 0xff);
+    }
+    EXPECT_REFUSED("which do not lie inside the file", bytes);
+  }
+}
+
 TEST(Zip, RefusesMembersThatOverlap) {
   const test::TempDir dir;
   ZipWriter inner(dir / "inner.zip"), outer(dir / "outer.zip");

@@ -70,7 +70,7 @@ class TorchTensors {
 
   static constexpr int kDepth = 64;                 // of nested containers
   static constexpr std::size_t kSteps = 1'000'000;  // values visited: shared ones count each time
-  static constexpr std::size_t kLongestName = 1024;
+  static constexpr std::size_t kLongestName = 1024, kMostTensors = 100'000;
   static constexpr std::uint64_t kMostViews = 8;  // bytes of tensors and names over the file's
 
   template <class... Args>
@@ -213,6 +213,7 @@ inline std::span<const std::byte> TorchTensors::storage(const TorchView& view,
 /// Adds the tensor that a view shows, as it lies in the file or, where it is strided, copied.
 inline void TorchTensors::place(const std::string& path, const TorchView& view) {
   const std::string shown = quoted_text(path);
+  check(tensors.size() < kMostTensors, "has more than ", kMostTensors, " tensors");
   const std::span<const std::byte> stored = storage(view, shown);
   const std::size_t item = dtype_size(view.dtype), rank = view.shape.size();
   const auto size = byte_size(view.shape, view.dtype);
