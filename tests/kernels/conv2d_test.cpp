@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "gpu/network_layers.hpp"
 #include "kernels/both_devices.hpp"
 #include "mwalimu/gpu/cast_add.hpp"
 #include "mwalimu/gpu/graph.hpp"
@@ -22,19 +23,7 @@ using test::expect_same;
 using test::random_tensor;
 using test::Results;
 
-struct Problem {
-  index_t N, H, W, Cin, Cout, kernel;
-  Conv2dOptions options = {};
-
-  Shape x() const { return {N, H, W, Cin}; }
-  Shape weight() const { return {Cout, Cin / options.groups, kernel, kernel}; }
-  Shape out() const { return detail::conv2d_output_shape(x(), weight(), options); }
-  index_t terms() const { return weight().count() / Cout; }
-  friend std::ostream& operator<<(std::ostream& text, const Problem& p) {
-    return text << p.x() << " weight " << p.weight() << " stride " << p.options.stride
-                << " padding " << p.options.padding << " groups " << p.options.groups;
-  }
-};
+using Problem = test::ConvLayer;
 
 // One extent, odd sizes at stride 2, a kernel of 1, channels that fill no vector, groups of 4 and 1.
 const std::vector<Problem> kSmall{
@@ -42,27 +31,6 @@ const std::vector<Problem> kSmall{
     {3, 5, 4, 16, 8, 1, {}},          {2, 6, 5, 32, 32, 3, {1, 1, 8}}, {2, 7, 6, 16, 16, 3, {2, 1, 4}},
     {2, 4, 4, 12, 12, 3, {1, 1, 12}}, {1, 9, 9, 3, 4, 7, {2, 3, 1}},
 };
-
-/// Every kind of layer of xresnet34 and the grouped ones of res2next50, at 64 px.
-std::vector<Problem> network_layers() {
-  std::vector<Problem> layers{
-      {8, 64, 64, 3, 32, 3, {2, 1, 1}},
-      {8, 32, 32, 32, 32, 3, {1, 1, 1}},
-      {8, 32, 32, 32, 64, 3, {1, 1, 1}},
-  };
-  index_t size = 16, channels = 64;
-  layers.push_back({8, size, size, channels, channels, 3, {1, 1, 1}});
-  for (; channels < 512; channels *= 2, size /= 2) {
-    layers.push_back({8, size, size, channels, 2 * channels, 3, {2, 1, 1}});
-    layers.push_back({8, size / 2, size / 2, channels, 2 * channels, 1, {}});
-    layers.push_back({8, size / 2, size / 2, 2 * channels, 2 * channels, 3, {1, 1, 1}});
-  }
-  for (index_t width = 32, edge = 16; width <= 256; width *= 2, edge /= 2) {
-    layers.push_back({8, edge, edge, width, width, 3, {1, 1, 8}});
-    if (width > 32) layers.push_back({8, 2 * edge, 2 * edge, width, width, 3, {2, 1, 8}});
-  }
-  return layers;
-}
 
 template <class T>
 Results run(const Problem& p, Device device, bool packed = false) {
@@ -110,7 +78,9 @@ TEST(Conv2dOnDevice, MatchesCpu) {
 TEST(Conv2dOnDevice, MatchesCpuOnEveryKindOfLayerOfTheNetworks) {
   MWALIMU_NEEDS_DEVICE();
   if (gpu::Driver::info(0).emulated) GTEST_SKIP() << "the emulated device has no cuDNN to compare";
-  for (const Problem& p : network_layers()) {
+  auto layers = test::xresnet34_layers(8, 64);
+  for (const Problem& p : test::res2next50_layers(8, 64)) layers.push_back(p);
+  for (const Problem& p : layers) {
     expect_like_cpu<float>(p, kFloatTolerance);
     expect_like_cpu<half>(p, narrow_tolerance<half>());
     expect_like_cpu<bfloat16>(p, narrow_tolerance<bfloat16>());

@@ -88,29 +88,35 @@ class ConvGraph {
  public:
   enum : std::int64_t { kX = 1, kWeight = 2, kOut = 3 };  ///< the tensors' names
 
+  /// @param weight_type  that of the weights, where it is not the images'.
   /// @throws CudnnError  cuDNN has no such convolution (extents that do not fit, a type).
-  explicit ConvGraph(const ConvProblem& problem) : problem_(problem) {
-    in_context(problem, [&] { build(); });
+  explicit ConvGraph(const ConvProblem& problem, std::string_view weight_type = {})
+      : problem_(problem) {
+    in_context(problem, [&] { build(weight_type.empty() ? problem.type : weight_type); });
   }
   const ConvProblem& problem() const { return problem_; }
   const Descriptor& descriptor() const { return graph_; }
 
-  /// What cuDNN suggests, best first, each choice once; not yet asked whether it can be built. Empty
-  /// where cuDNN has nothing.
-  std::vector<Suggestion> suggestions(const DeviceProperties& device,
-                                      cudnnBackendHeurMode_t mode) const {
+  /// Engines with their knobs set, as cuDNN suggests them, best first. Empty where it has none.
+  std::vector<Descriptor> configurations(const DeviceProperties& device,
+                                         cudnnBackendHeurMode_t mode) const {
     Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph_);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device.descriptor());
     if (cudnnBackendFinalize(heuristics.get()) != CUDNN_STATUS_SUCCESS) return {};
+    // Asked how many there are, cuDNN promises many; asked for them, it delivers fewer.
     const std::size_t most =
         heuristics.count(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR);
+    return heuristics.get_descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                      CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, most);
+  }
+  /// The same as numbers, each choice once; not yet asked whether it can be built.
+  std::vector<Suggestion> suggestions(const DeviceProperties& device,
+                                      cudnnBackendHeurMode_t mode) const {
     std::vector<Suggestion> found;
-    for (const Descriptor& config :
-         heuristics.get_descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                    CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, most)) {
-      Suggestion suggestion = describe(config);
+    for (const Descriptor& configuration : configurations(device, mode)) {
+      Suggestion suggestion = describe(configuration);
       const bool known = std::any_of(found.begin(), found.end(), [&](const Suggestion& other) {
         return other.choice == suggestion.choice;
       });
@@ -118,8 +124,26 @@ class ConvGraph {
     }
     return found;
   }
+  static Suggestion describe(const Descriptor& configuration) {
+    const auto engines = configuration.get_descriptors(CUDNN_ATTR_ENGINECFG_ENGINE,
+                                                       CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
+    const Descriptor& engine = engines.at(0);
+    Suggestion found;
+    found.choice.engine = engine.get_int64(CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
+    found.notes = engine.get_enums(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, 64);
+    for (const Descriptor& knob :
+         configuration.get_descriptors(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                       CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, kMostKnobs)) {
+      const auto kind = knob.get_enums(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1);
+      found.choice.knobs[kind.at(0)] = knob.get_int64(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE);
+    }
+    return found;
+  }
 
  private:
+  // One a kind; asked how many an engine has set, cuDNN says none.
+  static constexpr std::size_t kMostKnobs = CUDNN_KNOB_TYPE_COUNTS;
+
   static Descriptor tensor(std::int64_t name, cudnnDataType_t type, int alignment,
                            const std::array<std::int64_t, 4>& extents) {
     Descriptor made(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
@@ -150,11 +174,12 @@ class ConvGraph {
     return made;
   }
 
-  void build() {
+  void build(std::string_view weight_type) {
     const auto type = data_type(problem_.type);
     const auto& w = problem_.weight;  // its extents count input channels within a group
     const Descriptor x = tensor(kX, type, problem_.alignment, nchw_extents(problem_.x)),
-                     weight = tensor(kWeight, type, problem_.alignment, {w[0], w[1], w[2], w[3]}),
+                     weight = tensor(kWeight, data_type(weight_type), problem_.alignment,
+                                     {w[0], w[1], w[2], w[3]}),
                      out = tensor(kOut, type, problem_.alignment, nchw_extents(problem_.out)),
                      conv = convolution();
     // The three operations carry the same attributes under three sets of names.
@@ -207,23 +232,6 @@ class ConvGraph {
     operation.finalize();
     graph_.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, std::span<const Descriptor>(operations));
     graph_.finalize();
-  }
-
-  static Suggestion describe(const Descriptor& config) {
-    const auto engines = config.get_descriptors(CUDNN_ATTR_ENGINECFG_ENGINE,
-                                                CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
-    const Descriptor& engine = engines.at(0);
-    Suggestion found;
-    found.choice.engine = engine.get_int64(CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
-    found.notes = engine.get_enums(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, 64);
-    for (const Descriptor& knob :
-         config.get_descriptors(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
-                                CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, 256)) {
-      const auto kind =
-          knob.get_enums(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1);
-      found.choice.knobs[kind.at(0)] = knob.get_int64(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE);
-    }
-    return found;
   }
 
   ConvProblem problem_;

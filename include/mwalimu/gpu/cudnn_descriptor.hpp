@@ -58,8 +58,7 @@ constexpr cudnnBackendAttributeType_t attribute_type() {
 }
 }  // namespace detail
 
-/// One descriptor of cuDNN's, freed with its last owner... which is this object: it moves, it is not
-/// copied. Attributes are set, then finalize() makes it usable and constant.
+/// One descriptor of cuDNN's, owned. Attributes are set, then finalize() makes it usable and constant.
 class Descriptor {
  public:
   explicit Descriptor(cudnnBackendDescriptorType_t type) {
@@ -116,10 +115,11 @@ class Descriptor {
     text.resize(get(name, CUDNN_TYPE_CHAR, text.size(), text.data()));
     return text;
   }
-  /// Fills empty descriptors of `type`; at most `most`.
+  /// The descriptors of `type`, at most `most`, that are this one's attribute.
   std::vector<Descriptor> get_descriptors(cudnnBackendAttributeName_t name,
                                           cudnnBackendDescriptorType_t type,
                                           std::size_t most) const {
+    if (most == 0) return {};
     std::vector<Descriptor> values;
     std::vector<cudnnBackendDescriptor_t> handles;
     for (std::size_t i = 0; i < most; ++i) handles.push_back(values.emplace_back(type).get());
@@ -127,8 +127,7 @@ class Descriptor {
     while (values.size() > got) values.pop_back();
     return values;
   }
-  /// How many values an attribute has, or at most has: the results of a heuristic are promised
-  /// generously and then delivered in smaller numbers.
+  /// What cuDNN answers when asked for the number of an attribute's values.
   std::size_t count(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type) const {
     std::int64_t found = 0;
     check("cudnnBackendGetAttribute",
