@@ -27,10 +27,21 @@ struct CropGroup {
   friend bool operator==(const CropGroup&, const CropGroup&) = default;
 };
 
+namespace detail {
+// The study's groups. A function, because g++ 12 takes the list for uninitialised where an options
+// struct with this default is copied into another one's.
+inline std::vector<CropGroup> study_crop_groups() {
+  std::vector<CropGroup> groups;
+  groups.push_back({2, 128, {0.25f, 1.0f}});
+  groups.push_back({6, 96, {0.05f, 0.30f}});
+  return groups;
+}
+}  // namespace detail
+
 /// What the views are. The defaults are the study's settings, as they were meant: all steps act.
 struct MultiCropOptions {
   /// Groups in the order of the batch. Codes are computed on the first two views of group 0.
-  std::vector<CropGroup> groups{{2, 128, {0.25f, 1.0f}}, {6, 96, {0.05f, 0.30f}}};
+  std::vector<CropGroup> groups = detail::study_crop_groups();
   Range aspect{3.0f / 4.0f, 4.0f / 3.0f};  ///< width / height of the box, log-uniform
   float flip = 0.5f;                       ///< probability of swapping left and right
   float jitter = 0.3f;                     ///< probability of the colour jitter
