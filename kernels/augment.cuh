@@ -1,23 +1,23 @@
-// kernels/augment: the classifier's inputs from bytes: training, evaluation and test-time augmentation.
+// kernels/augment: the classifier's inputs from bytes: training, evaluation and test-time passes.
 //
-// Computes   plan_inputs: the parameters of every input, by the host's own functions, and from them the
-//            one map that takes an output pixel to the image. augment: bilinear resampling under that
-//            map (of areas, where the box is much larger than the input) -> lighting ->
+// Computes   plan_inputs: the parameters of every input, by the host's own functions, and from them
+//            the one map that takes an output pixel to the image. augment: bilinear resampling under
+//            that map (of areas, where the box is much larger than the input) -> lighting ->
 //            (x - mean) / std, as data::apply_augment.
 // Shapes     images (N, H, W, 3) bytes; inputs (B, S, S, 3) of T.
-// Mapping    plan_inputs: one thread an input. augment: one thread a pixel of the whole batch, 256 a
-//            block; the block's 768 values lie in shared memory on their way out, so that lanes write
-//            16 neighbouring bytes whatever S is.
-// Moves      reads each byte of a box about once from DRAM (four taps a pixel come from L1; areas read
-//            it once), writes 3 B S^2 sizeof(T) bytes.
+// Mapping    plan_inputs: one thread an input. augment: one thread a pixel of the whole batch, 256
+//            a block; the block's 768 values lie in shared memory on their way out, so that lanes
+//            write 16 neighbouring bytes whatever S is.
+// Moves      reads each byte of a box about once from DRAM (four taps a pixel come from L1; areas
+//            read it once), writes 3 B S^2 sizeof(T) bytes.
 // Roofline   B = 128, S = 128 of bfloat16 from 128 x 128 bytes on an H200 by its data sheet: 6.3 MB
 //            read, 12.6 MB written: 4 us at 4.8 TB/s.
 // Resources  nvcc 13.0, sm_90: augment 48 registers and 3 KB of shared memory; plan_inputs 64 and a
 //            stack frame of 88 bytes (the stream's block of four numbers, indexed); no spills.
 // Measured   not yet.
 // Numerics   parameters are the host's but for the contrast, whose exp and log1p are a library's (2
-//            ulp), and for sine and cosine of the angle. Pixels as on the host to 1e-6; lighting turns
-//            an ulp of a pixel near black or white into up to 1e-6 of the range.
+//            ulp), and for sine and cosine of the angle. Pixels as on the host to 1e-6; lighting
+//            turns an ulp of a pixel near black or white into up to 1e-6 of the range.
 // Requires   rows inside `images`; fewer than 2^31 blocks of 256 pixels.
 // Source     fastai.vision.augment (Flip, Rotate, Zoom, Warp, Brightness, Contrast).
 #pragma once
@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(64)
   const int r = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (r >= B) return;
   const index_t sample = samples == nullptr ? draws.first_sample + r : samples[r * samples_stride];
-  const data::AugmentParameters p = data::detail::draw_input(
-      options, draws, static_cast<std::uint64_t>(sample), height, width);
+  const data::AugmentParameters p =
+      data::detail::draw_input(options, draws, static_cast<std::uint64_t>(sample), height, width);
   InputPlan& plan = plans[r];
   plan.box = p.box;
   plan.lit = !(p.brightness == 0.5f && p.contrast == 1.0f);
@@ -98,8 +98,8 @@ __device__ __forceinline__ data::detail::Rgb area_pixel(const std::uint8_t* __re
 }
 
 template <class T>
-__global__ void __launch_bounds__(256) augment_kernel(AugmentLaunch launch, bool packs,
-                                                      T* __restrict__ out) {
+__global__ void __launch_bounds__(256)
+    augment_kernel(AugmentLaunch launch, bool packs, T* __restrict__ out) {
   alignas(16) __shared__ float canvas[3 * 256];
   const index_t first = static_cast<index_t>(blockIdx.x) * 256;
   const index_t i = first + threadIdx.x;
@@ -116,9 +116,8 @@ __global__ void __launch_bounds__(256) augment_kernel(AugmentLaunch launch, bool
         shrunk ? plan.shrunk_height : launch.height, shrunk ? plan.shrunk_width : launch.width);
     data::detail::Rgb rgb;
     if (shrunk) {
-      rgb = source([&](int row, int column) {
-        return area_pixel(image, launch.width, plan, row, column);
-      });
+      rgb = source(
+          [&](int row, int column) { return area_pixel(image, launch.width, plan, row, column); });
     } else {
       rgb = source([&](int row, int column) {
         const std::uint8_t* p = image + 3 * (static_cast<index_t>(row) * launch.width + column);

@@ -7,6 +7,6 @@ template void mix_images(Gpu, View<const float, 4>, View<const float, 1>, View<c
                          View<float, 4>);
 template void mix_images(Gpu, View<const half, 4>, View<const float, 1>, View<const index_t, 1>,
                          View<half, 4>);
-template void mix_images(Gpu, View<const bfloat16, 4>, View<const float, 1>,
-                         View<const index_t, 1>, View<bfloat16, 4>);
+template void mix_images(Gpu, View<const bfloat16, 4>, View<const float, 1>, View<const index_t, 1>,
+                         View<bfloat16, 4>);
 }  // namespace mwalimu::data

@@ -94,8 +94,8 @@ void mix_images(Gpu on, View<const T, 4> images, View<const float, 1> lambda,
   const index_t B = images.dim(0), values = images.dim(1) * images.dim(2) * images.dim(3);
   if (B * values == 0) return;
   constexpr int N = kernels::kPack<T>;
-  const bool packs = kernels::packs_fit(images.data(), values) &&
-                     kernels::packs_fit(mixed.data(), values);
+  const bool packs =
+      kernels::packs_fit(images.data(), values) && kernels::packs_fit(mixed.data(), values);
   const dim3 grid(kernels::grid_blocks(on, values, packs ? 256 * N : 256),
                   static_cast<unsigned>(std::min<index_t>(B, 65535)));
   kernels::launch(on, "mix_images",

@@ -3,8 +3,8 @@
 // Computes   draw_crops: the parameters of every view of a group, by data::draw_crop itself.
 //            crop: box -> bilinear resize with flip -> jitter -> gray -> blur -> rotation ->
 //            (x - mean) / std, as data::apply_crop.
-// Shapes     images (N, H, W, 3) bytes; views (count B, S, S, 3) of T, view-major. Pixels are worked
-//            on as floats, interleaved, on a canvas of S x S x 3.
+// Shapes     images (N, H, W, 3) bytes; views (count B, S, S, 3) of T, view-major. In between pixels
+//            are floats, interleaved, on a canvas of S x S x 3.
 // Mapping    draw_crops: one thread a view. crop: one block a view, 1024 threads (256 for S <= 64).
 //            The canvas lies in shared memory where it fits (S <= 138 with 227 KB), else in scratch
 //            that few blocks share, each making one view after another. Thread t makes pixels t,
@@ -14,13 +14,13 @@
 // Moves      reads the box's bytes once from DRAM (four taps a pixel come from L1), writes
 //            3 S^2 sizeof(T) bytes a view, 16 bytes a lane where S^2 allows.
 // Roofline   B = 256, 2x128 and 6x96 of bfloat16 from 128 x 128 bytes on an H200 by its data sheet:
-//            25 MB read, 135 MB written: 33 us at 4.8 TB/s. The kernel issues more instructions than
-//            that hides; it is to be measured.
-// Resources  nvcc 13.0, sm_90: crop 64 registers (the most that 1024 threads may have), draw_crops 70
-//            and a stack frame of 112 bytes (the stream's block of four numbers, indexed); no spills.
-//            Shared: 12 S^2 bytes and the blur's weights; one block an SM.
+//            25 MB read, 135 MB written: 33 us at 4.8 TB/s. The kernel issues more instructions
+//            than that hides; it is to be measured.
+// Resources  nvcc 13.0, sm_90: crop 64 registers, the most that 1024 threads may have; draw_crops 70
+//            and a stack frame of 112 bytes (the stream's block of four numbers, indexed); no
+//            spills. Shared: 12 S^2 bytes and the blur's weights; one block an SM.
 // Measured   not yet.
-// Numerics   parameters are the host's: Philox and its scalings are exact, boxes round doubles whose
+// Numerics   parameters are the host's: Philox and its scalings are exact; boxes round doubles whose
 //            last bit may differ between exp() of two libraries, which moves a box once in 10^12.
 //            Pixels as on the host up to the order of the luma's sum and fused products: 1e-6.
 // Requires   1 <= S <= 2048; rows of `pairs` inside `images`; fewer than 2^31 views.
@@ -43,8 +43,9 @@ __global__ void __launch_bounds__(64)
                       int B, int height, int width, data::CropPlan* __restrict__ plans) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= rule.count * B) return;
-  plans[i] = data::plan_crop(rule, seed, static_cast<std::uint64_t>(step.load()),
-                             static_cast<std::uint64_t>(first_sample + i % B), i / B, height, width);
+  plans[i] =
+      data::plan_crop(rule, seed, static_cast<std::uint64_t>(step.load()),
+                      static_cast<std::uint64_t>(first_sample + i % B), i / B, height, width);
 }
 
 /// What the blocks of one launch have in common.
@@ -54,7 +55,7 @@ struct CropLaunch {
   const index_t* pairs;
   index_t image_stride, pair_stride, sensor_stride;
   float* scratch;  ///< a canvas a block, or null: the canvas is shared memory
-  int views, batch, size, height, width;
+  int views, batch, size, width;
   int max_radius;  ///< of the blur
   data::Normalisation normalisation;
 };
@@ -69,10 +70,9 @@ __device__ __forceinline__ double sum_over_block(double value, double* partial) 
   return sum;
 }
 
-/// The operations of the jitter from position `first` on, up to and without contrast; returns where
-/// it stopped: 4 after the last.
-__device__ __forceinline__ int jitter_until_contrast(const data::ColorJitter& jitter, int first,
-                                                     float hue_shift, data::detail::Rgb& p) {
+/// The operations of the jitter from position `first` on, up to and without contrast.
+__device__ __forceinline__ void jitter_until_contrast(const data::ColorJitter& jitter, int first,
+                                                      float hue_shift, data::detail::Rgb& p) {
   using namespace data::detail;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -82,12 +82,16 @@ __device__ __forceinline__ int jitter_until_contrast(const data::ColorJitter& ji
         p = {clamp01(p.r * jitter.brightness), clamp01(p.g * jitter.brightness),
              clamp01(p.b * jitter.brightness)};
         break;
-      case 1: return i;
-      case 2: p = saturate(p, jitter.saturation); break;
-      default: p = turn_hue(p, hue_shift); break;
+      case 1:
+        return;
+      case 2:
+        p = saturate(p, jitter.saturation);
+        break;
+      default:
+        p = turn_hue(p, hue_shift);
+        break;
     }
   }
-  return 4;
 }
 
 /// Bilinear taps of one output pixel in the image's bytes, channel by channel, in [0, 1].
@@ -118,14 +122,14 @@ __device__ __forceinline__ data::detail::Rgb resized_pixel(const std::uint8_t* _
 inline constexpr int kBlurValues = 6;
 
 /// Convolves along one axis of the S x S x 3 canvas, in place. A line is S values, `tap` apart; the
-/// chunk's lines lie side by side: value i of a chunk is at position i / lines of line i % lines where
-/// lines are columns, and the other way round where they are rows.
+/// chunk's lines lie side by side: value i of a chunk is at position i / lines of line i % lines
+/// where lines are columns, and the other way round where they are rows.
 template <bool kRows>
 __device__ __forceinline__ void blur_axis(float* canvas, int S, const float* weights, int radius) {
   const int threads = static_cast<int>(blockDim.x);
-  const int across = kRows ? S : 3 * S;         // lines: rows of pixels, or columns of values
-  const int length = kRows ? 3 * S : S;         // values that a line adds to a chunk
-  int lines = kBlurValues * threads / length;   // at least 1: 3 S <= 6 threads
+  const int across = kRows ? S : 3 * S;        // lines: rows of pixels, or columns of values
+  const int length = kRows ? 3 * S : S;        // values that a line adds to a chunk
+  int lines = kBlurValues * threads / length;  // at least 1: 3 S <= 6 threads
   if (!kRows && lines >= 32) lines = lines / 32 * 32;
   for (int first = 0; first < across; first += lines) {
     const int now = min(lines, across - first), count = now * length;
@@ -173,8 +177,8 @@ __device__ __forceinline__ void make_gaussian(float sigma, int radius, double* e
   __syncthreads();
 }
 
-/// The canvas rotated about its centre: N pixels a thread, which are three packs (of 16 bytes in float,
-/// of 8 in 16 bits, where eight pixels would not fit the registers).
+/// The canvas rotated about its centre: N pixels a thread, which are three packs (of 16 bytes in
+/// float, of 8 in 16 bits, where eight pixels would not fit the registers).
 template <int N, class T>
 __device__ __forceinline__ void write_rotated(const float* canvas, int S,
                                               const data::Projective& map,
@@ -191,13 +195,15 @@ __device__ __forceinline__ void write_rotated(const float* canvas, int S,
       };
 #pragma unroll
       for (int c = 0; c < 3; ++c) {
-        const float x = source.mix(value(source.upper, source.left, c), value(source.upper, source.right, c),
-                                   value(source.lower, source.left, c), value(source.lower, source.right, c));
+        const float x =
+            source.mix(value(source.upper, source.left, c), value(source.upper, source.right, c),
+                       value(source.lower, source.left, c), value(source.lower, source.right, c));
         packs[(3 * j + c) / N][(3 * j + c) % N] = normalised<T>(x, c, normalisation);
       }
     }
 #pragma unroll
-    for (int k = 0; k < 3; ++k) store_pack<N>(out + (static_cast<index_t>(i) * 3 + k) * N, packs[k]);
+    for (int k = 0; k < 3; ++k)
+      store_pack<N>(out + (static_cast<index_t>(i) * 3 + k) * N, packs[k]);
   }
 }
 
@@ -207,7 +213,8 @@ MWALIMU_HOST_DEVICE constexpr int canvas_offset(int max_radius) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(1024) crop_kernel(CropLaunch launch, bool packs, T* __restrict__ out) {
+__global__ void __launch_bounds__(1024)
+    crop_kernel(CropLaunch launch, bool packs, T* __restrict__ out) {
   MWALIMU_DYNAMIC_SHARED(double, exact);  // max_radius + 1 doubles, as many floats, the canvas
   __shared__ double partial[32];
   float* weights = reinterpret_cast<float*>(exact + launch.max_radius + 1);
@@ -220,8 +227,8 @@ __global__ void __launch_bounds__(1024) crop_kernel(CropLaunch launch, bool pack
        view += static_cast<int>(gridDim.x)) {
     const data::CropPlan& plan = launch.plans[view];
     const data::CropParameters& p = plan.parameters;
-    const index_t row = launch.pairs[view % launch.batch * launch.pair_stride +
-                                     p.sensor * launch.sensor_stride];
+    const index_t row =
+        launch.pairs[view % launch.batch * launch.pair_stride + p.sensor * launch.sensor_stride];
     const std::uint8_t* image = launch.images + row * launch.image_stride;
     const double scale_y = static_cast<double>(p.box.height) / S;
     const double scale_x = static_cast<double>(p.box.width) / S;
@@ -230,8 +237,7 @@ __global__ void __launch_bounds__(1024) crop_kernel(CropLaunch launch, bool pack
     // Colour. Contrast needs the mean over the whole view as the operations before it left it.
     float luma_sum = 0;
     for (int i = static_cast<int>(threadIdx.x); i < pixels; i += threads) {
-      data::detail::Rgb rgb =
-          resized_pixel(image, p, launch.width, scale_y, scale_x, i / S, i % S);
+      data::detail::Rgb rgb = resized_pixel(image, p, launch.width, scale_y, scale_x, i / S, i % S);
       if (p.jitter) {
         jitter_until_contrast(p.color, 0, hue_shift, rgb);
         luma_sum += data::detail::luma(rgb);
@@ -315,10 +321,9 @@ void crop_group(Gpu on, const CropRule& rule, const Normalisation& normalisation
   if (count == 0) return;
   require<ShapeError>(S <= 2048 && count < index_t{1} << 30 &&
                           std::max(images.dim(1), images.dim(2)) < index_t{1} << 30,
-                      "crops: want views of at most 2048 pixels a side, got ", S, ", and fewer than "
-                      "2^30 of them, got ", count);
-  const auto drawn =
-      gpu::allocate(on.device, static_cast<std::size_t>(count) * sizeof(CropPlan));
+                      "crops: want views of at most 2048 pixels a side, got ", S,
+                      ", and fewer than 2^30 of them, got ", count);
+  const auto drawn = gpu::allocate(on.device, static_cast<std::size_t>(count) * sizeof(CropPlan));
   auto* plans = reinterpret_cast<CropPlan*>(drawn.get());
   draw_crops(on, rule, seed, step, first_sample, B, static_cast<int>(images.dim(1)),
              static_cast<int>(images.dim(2)), plans);
@@ -333,7 +338,6 @@ void crop_group(Gpu on, const CropRule& rule, const Normalisation& normalisation
                              .views = static_cast<int>(count),
                              .batch = static_cast<int>(B),
                              .size = rule.size,
-                             .height = static_cast<int>(images.dim(1)),
                              .width = static_cast<int>(images.dim(2)),
                              .max_radius = 0,
                              .normalisation = normalisation};

@@ -1,5 +1,5 @@
-// kernels/pixels: what the kernels of images share: where an output pixel reads its image, and the way
-// out of a canvas of floats, normalised.
+// kernels/pixels: what the kernels of images share: where an output pixel reads its image, and the
+// way out of a canvas of floats, normalised.
 #pragma once
 
 #include "mwalimu/data/affine.hpp"
@@ -27,8 +27,8 @@ struct BilinearSource {
   }
 };
 
-/// What pixel (x, y) of the output reads of an H x W image under the matrix of data::detail::pixel_map,
-/// mirrored at the border. The arithmetic is data::sample_projective's.
+/// What pixel (x, y) of the output reads of an H x W image under the matrix of
+/// data::detail::pixel_map, mirrored at the border. The arithmetic is data::sample_projective's.
 __device__ __forceinline__ BilinearSource bilinear_source(const data::Projective& map, bool affine,
                                                           int x, int y, int H, int W) {
   float sx = static_cast<float>(map.m[0]) * static_cast<float>(x) +
@@ -41,10 +41,8 @@ __device__ __forceinline__ BilinearSource bilinear_source(const data::Projective
     sx /= w;
     sy /= w;
   }
-  const float px =
-      W > 1 ? data::detail::reflect_coordinate(sx, static_cast<float>(W - 1)) : 0.0f;
-  const float py =
-      H > 1 ? data::detail::reflect_coordinate(sy, static_cast<float>(H - 1)) : 0.0f;
+  const float px = W > 1 ? data::detail::reflect_coordinate(sx, static_cast<float>(W - 1)) : 0.0f;
+  const float py = H > 1 ? data::detail::reflect_coordinate(sy, static_cast<float>(H - 1)) : 0.0f;
   BilinearSource source;
   source.left = static_cast<int>(px);
   source.upper = static_cast<int>(py);
@@ -63,8 +61,8 @@ __device__ __forceinline__ T normalised(float x, int channel, const data::Normal
   return narrow<T>((x - mean) / std);
 }
 
-/// N values at index i N of the canvas. Eight of them are two reads of 16 bytes, and every second four
-/// lanes do the later one first: eight lanes then touch all 32 banks.
+/// N values at index i N of the canvas. Eight of them are two reads of 16 bytes, and every second
+/// four lanes do the later one first: eight lanes then touch all 32 banks.
 template <int N>
 __device__ __forceinline__ void load_values(const float* canvas, int i, float (&values)[N]) {
   if constexpr (N == 8) {
@@ -83,9 +81,9 @@ __device__ __forceinline__ void load_values(const float* canvas, int i, float (&
   }
 }
 
-/// The interleaved values [begin, end) of a canvas, whose first is red, to the same places of `out`, N
-/// at a time; by the whole block. Both ends are multiples of N, the canvas is aligned to 16 bytes, `out`
-/// to a pack.
+/// The interleaved values [begin, end) of a canvas, whose first is red, to the same places of
+/// `out`, N at a time; by the whole block. Both ends are multiples of N, the canvas is aligned to
+/// 16 bytes, `out` to a pack.
 template <int N, class T>
 __device__ __forceinline__ void write_normalised(const float* canvas, int begin, int end,
                                                  const data::Normalisation& normalisation, T* out) {

@@ -96,9 +96,11 @@ TEST(MixUp, BlendsImagesAndNamesTheirLabels) {
     EXPECT_EQ(share, mixup_lambda(0.4, 5, 6, static_cast<std::uint64_t>(b)));
     EXPECT_EQ(mixed.partner_labels.span()[static_cast<std::size_t>(b)], 100 + partner);
     for (index_t i = 0; i < 18; ++i) {
-      const double own = static_cast<double>(b * 18 + i), other = static_cast<double>(partner * 18 + i);
+      const double own = static_cast<double>(b * 18 + i),
+                   other = static_cast<double>(partner * 18 + i);
       ASSERT_NEAR(mixed.images.data()[b * 18 + i],
-                  static_cast<double>(share) * own + (1 - static_cast<double>(share)) * other, 1e-5);
+                  static_cast<double>(share) * own + (1 - static_cast<double>(share)) * other,
+                  1e-5);
     }
   }
 }

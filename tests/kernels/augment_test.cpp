@@ -123,15 +123,16 @@ TEST(DeviceAugment, WritesItsInputsAndNothingElse) {
   const auto rows = Tensor<index_t>::from({0, 1}, {2});
   auto want = Tensor<float>::empty({2, 12, 12, 3});
   const View<const index_t, 1> none(nullptr, {0}, {1});
-  augment<float>(Cpu{}, options, {.seed = 1}, images.slice(0, 0, 2).view<4>(), rows.slice(0, 0, 2).view<1>(),
-                 none, want.view<4>());
+  augment<float>(Cpu{}, options, {.seed = 1}, images.slice(0, 0, 2).view<4>(),
+                 rows.slice(0, 0, 2).view<1>(), none, want.view<4>());
   // An offset of one element breaks the alignment of packs; guard cells stand around.
   auto memory = Tensor<half>::full({want.count() + 2}, half(-77.0f), Device::cuda());
   const View<half, 4> inputs(memory.data() + 1, {2, 12, 12, 3}, {432, 36, 3, 1});
   const auto stored = images.to(Device::cuda());
   const auto device_rows = rows.to(Device::cuda());
   on_device(Device::cuda(), [&](auto place) {
-    augment<half>(place, options, {.seed = 1}, stored.view<4>(), device_rows.view<1>(), none, inputs);
+    augment<half>(place, options, {.seed = 1}, stored.view<4>(), device_rows.view<1>(), none,
+                  inputs);
   });
   const auto all = memory.to(Device::cpu());
   EXPECT_LT(relative_difference(all.slice(0, 1, want.count() + 1).reshape(want.shape()), want),

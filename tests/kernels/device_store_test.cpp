@@ -97,9 +97,9 @@ TEST(BatchFeed, EveryPlacementGivesTheHostsCrops) {
          {data::PrefetcherOptions{1, 2}, {0, 1}, {3, 1}, {2, 4}}) {
       SCOPED_TRACE(::testing::Message() << "resident " << store.resident() << ", workers "
                                         << threads.workers << ", depth " << threads.depth);
-      BatchFeed feed(store, 6, first, last,
-                     [](std::int64_t step, BatchRequest& want) { want.images = pairs_of(step); },
-                     threads);
+      BatchFeed feed(
+          store, 6, first, last,
+          [](std::int64_t step, BatchRequest& want) { want.images = pairs_of(step); }, threads);
       std::vector<Tensor<float>> crops, want;
       std::size_t seen = 0;
       for (std::int64_t step = first; step < last; ++step) {
@@ -111,7 +111,8 @@ TEST(BatchFeed, EveryPlacementGivesTheHostsCrops) {
         for (std::size_t g = 0; g < crops.size(); ++g) {
           EXPECT_LT(relative_difference(crops[g], want[g]), pixel_tolerance<float>()) << step;
           if (resident.size() <= seen) resident.push_back(bits(crops[g]));
-          EXPECT_TRUE(bits(crops[g]) == resident[seen]) << "another placement, other bits: " << step;
+          EXPECT_TRUE(bits(crops[g]) == resident[seen])
+              << "another placement, other bits: " << step;
           ++seen;
         }
       }
@@ -171,7 +172,8 @@ TEST(BatchFeed, ACapturedStepSeesEveryBatch) {
     DevicePool pool{DeviceMemory{0}};
     for (int step = 0; feed.next(); ++step) {
       const auto make = [&] {
-        data::augment(options, {.seed = 2, .step = feed.step()}, feed.images(), feed.rows(), inputs);
+        data::augment(options, {.seed = 2, .step = feed.step()}, feed.images(), feed.rows(),
+                      inputs);
       };
       if (step == 0) {
         make();

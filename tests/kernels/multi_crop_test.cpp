@@ -69,9 +69,8 @@ TEST(DeviceCrops, ParametersAreTheHosts) {
       for (index_t i = 0; i < views; ++i) {
         CropPlan got;
         std::memcpy(&got, host.data() + i * static_cast<index_t>(sizeof got), sizeof got);
-        const CropPlan want =
-            plan_crop(rule, 5, 1000000000, static_cast<std::uint64_t>(3 + i % B),
-                      static_cast<int>(i / B), 128, 97);
+        const CropPlan want = plan_crop(rule, 5, 1000000000, static_cast<std::uint64_t>(3 + i % B),
+                                        static_cast<int>(i / B), 128, 97);
         const CropParameters &a = got.parameters, &b = want.parameters;
         ASSERT_EQ(a.box, b.box) << i;
         ASSERT_EQ(a.size, b.size);
@@ -89,7 +88,8 @@ TEST(DeviceCrops, ParametersAreTheHosts) {
         ASSERT_EQ(a.sigma, b.sigma);
         ASSERT_EQ(a.degrees, b.degrees);
         // Two libraries' sine and cosine.
-        for (std::size_t k = 0; k < 9; ++k) ASSERT_NEAR(got.rotation.m[k], want.rotation.m[k], 1e-13);
+        for (std::size_t k = 0; k < 9; ++k)
+          ASSERT_NEAR(got.rotation.m[k], want.rotation.m[k], 1e-13);
       }
     }
   }
@@ -172,9 +172,7 @@ TEST(DeviceCrops, AGraphReadsTheStepOnTheDevice) {
   auto rows = pairs.to(Device::cuda());
   auto step = Tensor<double>::zeros({}, Device::cuda());
   std::vector<Tensor<float>> made;
-  const auto crop = [&] {
-    multi_crop(options, 1, Scalar::at(step.data(), 0), stored, rows, made);
-  };
+  const auto crop = [&] { multi_crop(options, 1, Scalar::at(step.data(), 0), stored, rows, made); };
   crop();  // memory is there before the capture
 
   const gpu::StreamHandle stream = gpu_place(Device::cuda()).stream;
@@ -206,7 +204,8 @@ TEST(DeviceCrops, RefuseWhatDoesNotFit) {
   const auto images = Tensor<std::uint8_t>::zeros({2, 9, 9, 3}, Device::cuda());
   const auto pairs = Tensor<index_t>::zeros({1, 2}, Device::cuda());
   std::vector<Tensor<float>> groups;
-  EXPECT_THROW(multi_crop(options, 1, Scalar(2), images, pairs.to(Device::cpu()), groups), DeviceError);
+  EXPECT_THROW(multi_crop(options, 1, Scalar(2), images, pairs.to(Device::cpu()), groups),
+               DeviceError);
   EXPECT_THROW(multi_crop(options, 1, Scalar(2), images.slice(3, 0, 2), pairs, groups), ShapeError);
   options.groups[0].size = 2049;
   EXPECT_THROW(multi_crop(options, 1, Scalar(2), images, pairs, groups), ShapeError);
@@ -214,8 +213,8 @@ TEST(DeviceCrops, RefuseWhatDoesNotFit) {
 
 #if defined(MWALIMU_EMULATED)
 
-// The head's Moves line, on a view that is only cropped: the box's bytes come once from memory, every
-// value is written once, 16 bytes a lane, and shared memory has no bank conflicts.
+// The head's Moves line, on a view that is only cropped: the box's bytes come once from memory,
+// every value is written once, 16 bytes a lane, and shared memory has no bank conflicts.
 TEST(DeviceCrops, MoveWhatTheHeadSays) {
   if (!simt::checks_accesses()) GTEST_SKIP() << "the check flavour counts accesses";
   MultiCropOptions options = MultiCropOptions::study("2x32");

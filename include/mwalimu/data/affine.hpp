@@ -98,8 +98,8 @@ MWALIMU_HOST_DEVICE inline float reflect_coordinate(float t, float last) {
   return t > last ? last : t;
 }
 
-// Output pixels -> [-1, 1] -> map -> [-1, 1] -> pixels of the image, as one matrix. The divisions come
-// last, so that the identity has coefficients 1 and 0 exactly.
+// Output pixels -> [-1, 1] -> map -> [-1, 1] -> pixels of the image, as one matrix. The divisions
+// come last, so that the identity has coefficients 1 and 0 exactly.
 constexpr Projective pixel_map(const CropBox& box, const Projective& map, int out_height,
                                int out_width) {
   const double half_w = (box.width - 1) / 2.0, half_h = (box.height - 1) / 2.0;

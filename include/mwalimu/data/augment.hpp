@@ -63,8 +63,8 @@ inline void validate(const AugmentOptions& o) {
   require<ValueError>(o.degrees >= 0 && o.degrees <= 180, "augment: want 0..180 degrees, got ",
                       o.degrees);
   require<ValueError>(o.zoom >= 1 && o.zoom <= 100, "augment: want a zoom in 1..100, got ", o.zoom);
-  require<ValueError>(o.warp >= 0 && o.warp < 0.5f, "augment: want a warp in 0..0.5, below 0.5, got ",
-                      o.warp);
+  require<ValueError>(o.warp >= 0 && o.warp < 0.5f,
+                      "augment: want a warp in 0..0.5, below 0.5, got ", o.warp);
   require<ValueError>(o.lighting >= 0 && o.lighting < 1,
                       "augment: want lighting in 0..1, below 1, got ", o.lighting);
   for (const float std : o.normalisation.std) {
@@ -211,12 +211,13 @@ struct AugmentDraws {
   std::uint64_t seed = 0;
   Scalar step{};             ///< of a training input; may lie on the device
   index_t first_sample = 0;  ///< row r is sample first_sample + r, unless samples are named
-  int pass = kTraining;      ///< or test-time augmentation's, draw_tta: 0 evaluation, 1, 2, ... random
+  int pass = kTraining;  ///< or test-time augmentation's, draw_tta: 0 evaluation, 1, 2, ... random
 };
 
 // Backends. Cpu is defined below, Gpu in kernels/augment.cuh.
 
-/// Inputs of a whole batch: inputs[r] <- apply_augment of images[rows[r]] with the draws' parameters.
+/// Inputs of a whole batch: inputs[r] <- apply_augment of images[rows[r]] with the draws'
+/// parameters.
 ///
 /// @param images   (N, height, width, 3) bytes
 /// @param rows     (B) rows of `images`, 0 <= row < N (whoever fills them checks: a kernel cannot)
@@ -248,8 +249,7 @@ MWALIMU_HOST_DEVICE inline AugmentParameters draw_input(const AugmentOptions& op
 
 template <Real T>
 void check_augment(const AugmentDraws& draws, View<const std::uint8_t, 4> images,
-                   View<const index_t, 1> rows, View<const index_t, 1> samples,
-                   View<T, 4> inputs) {
+                   View<const index_t, 1> rows, View<const index_t, 1> samples, View<T, 4> inputs) {
   require<ValueError>(draws.pass >= AugmentDraws::kTraining,
                       "augment: want a pass of at least 0, got ", draws.pass);
   require_images("augment", images);
@@ -286,7 +286,8 @@ void augment(Cpu, const AugmentOptions& options, const AugmentDraws& draws,
   });
 }
 
-/// The same on the images' device, into a tensor that is made anew where its shape or device differ.
+/// The same on the images' device, into a tensor that is made anew where its shape or device
+/// differ.
 /// @param samples  null: see AugmentDraws
 template <Real T>
 void augment(const AugmentOptions& options, const AugmentDraws& draws,
@@ -299,8 +300,8 @@ void augment(const AugmentOptions& options, const AugmentDraws& draws,
   if (!(inputs.shape() == shape && inputs.device() == device)) {
     inputs = Tensor<T>::empty(shape, device);
   }
-  const auto numbers = samples ? samples->template view<1>()
-                               : View<const index_t, 1>(nullptr, {0}, {1});
+  const auto numbers =
+      samples ? samples->template view<1>() : View<const index_t, 1>(nullptr, {0}, {1});
   on_device(device, [&](auto place) {
     augment<T>(place, options, draws, images.template view<4>(), rows.template view<1>(), numbers,
                inputs.template view<4>());

@@ -1,5 +1,5 @@
-// data/color: brightness, contrast, saturation, hue and gray: of one pixel, for every backend, and in
-// place on planes.
+// data/color: brightness, contrast, saturation, hue and gray: of one pixel, for every backend, and
+// in place on planes.
 #pragma once
 
 #include <algorithm>
@@ -30,8 +30,7 @@ constexpr float luma(Rgb p) { return luma(p.r, p.g, p.b); }
 
 constexpr Rgb saturate(Rgb p, float factor) {
   const float gray = (1.0f - factor) * luma(p);
-  return {clamp01(factor * p.r + gray), clamp01(factor * p.g + gray),
-          clamp01(factor * p.b + gray)};
+  return {clamp01(factor * p.r + gray), clamp01(factor * p.g + gray), clamp01(factor * p.b + gray)};
 }
 
 // The turn in sixths of the circle, [0, 6).

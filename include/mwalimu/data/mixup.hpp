@@ -1,5 +1,5 @@
-// data/mixup: MixUp of a finished batch: each image is blended with a partner of the same batch. The
-// loss is ops::cross_entropy with partners and lambda.
+// data/mixup: MixUp of a finished batch: each image is blended with a partner of the same batch.
+// The loss is ops::cross_entropy with partners and lambda.
 //
 // Source  Zhang et al. 2018, arXiv:1710.09412; the larger share is the image's own, as in fastai.
 #pragma once
@@ -25,8 +25,8 @@ constexpr std::uint32_t mixup_key(std::uint64_t seed, std::uint64_t step, std::u
 namespace detail {
 
 // The logarithm of a gamma variate of shape `alpha` > 0, so that small shapes do not underflow.
-// Source  Marsaglia and Tsang 2000, "A simple method for generating gamma variables", with their step
-//         from alpha + 1 to alpha.
+// Source  Marsaglia and Tsang 2000, "A simple method for generating gamma variables", with their
+//         step from alpha + 1 to alpha.
 MWALIMU_HOST_DEVICE inline double draw_log_gamma(RandomStream& random, double alpha) {
   const auto log_uniform = [&random] {  // of (0, 1): finite
     return std::log((static_cast<double>(random.bits()) + 0.5) * 0x1.0p-32);
@@ -157,14 +157,14 @@ void mix_images(Cpu, View<const T, 4> images, View<const float, 1> lambda,
   });
 }
 
-/// A mixed batch: what the network sees, and what ops::cross_entropy compares its logits with beside
-/// the labels.
+/// A mixed batch: what the network sees, and what ops::cross_entropy compares its logits with
+/// beside the labels.
 template <Real T>
 struct MixUpBatch {
-  Tensor<T> images;                    ///< (B, H, W, C)
+  Tensor<T> images;                     ///< (B, H, W, C)
   Tensor<std::int64_t> partner_labels;  ///< (B)
-  Tensor<float> lambda;                ///< (B)
-  Tensor<index_t> partners;            ///< (B) rows
+  Tensor<float> lambda;                 ///< (B)
+  Tensor<index_t> partners;             ///< (B) rows
 };
 
 /// Mixes a batch of normalised images on their device. Tensors of `mixed` that have the right shape

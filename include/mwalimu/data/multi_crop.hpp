@@ -50,9 +50,9 @@ constexpr int crop_sensor(const CropRule& rule, std::uint64_t seed, std::uint64_
   return (index + swapped) % 2;
 }
 
-/// Draws view `index` of a group: a function of (seed, step, sample, view), the rule and the image's
-/// extents. Everything is drawn whether it will be applied or not, so one option never moves another's
-/// draw.
+/// Draws view `index` of a group: a function of (seed, step, sample, view), the rule and the
+/// image's extents. Everything is drawn whether it will be applied or not, so one option never
+/// moves another's draw.
 ///
 /// @param sample         row in the step's batch (over all ranks, if several share a step)
 /// @param index          0 <= index < rule.count
@@ -83,7 +83,8 @@ MWALIMU_HOST_DEVICE inline CropParameters draw_crop(const CropRule& rule, std::u
 inline int crop_sensor(const MultiCropOptions& options, std::uint64_t seed, std::uint64_t step,
                        std::uint64_t sample, int view) {
   const auto [group, index] = options.position(view);
-  return crop_sensor(crop_rule(options, static_cast<std::size_t>(group)), seed, step, sample, index);
+  return crop_sensor(crop_rule(options, static_cast<std::size_t>(group)), seed, step, sample,
+                     index);
 }
 /// @throws ValueError  no such view.
 inline CropParameters draw_crop(const MultiCropOptions& options, std::uint64_t seed,
@@ -158,16 +159,17 @@ MWALIMU_HOST_DEVICE inline CropPlan plan_crop(const CropRule& rule, std::uint64_
                                               std::uint64_t step, std::uint64_t sample, int index,
                                               int height, int width) {
   CropPlan plan{draw_crop(rule, seed, step, sample, index, height, width), {}};
-  plan.rotation = detail::pixel_map(
-      {0, 0, rule.size, rule.size}, rotation(static_cast<double>(plan.parameters.degrees)),
-      rule.size, rule.size);
+  plan.rotation = detail::pixel_map({0, 0, rule.size, rule.size},
+                                    rotation(static_cast<double>(plan.parameters.degrees)),
+                                    rule.size, rule.size);
   return plan;
 }
 
-// Backends: one group's views of a whole batch. Cpu is defined below, Gpu in kernels/multi_crop.cuh.
+// Backends: one group's views of a whole batch. Cpu is defined below, Gpu in
+// kernels/multi_crop.cuh.
 
-/// plans[v * B + b] <- view v of sample first_sample + b, for images of height x width: the first half
-/// of crop_group, for whoever wants to see what is drawn. `plans` lies on the place's device.
+/// plans[v * B + b] <- view v of sample first_sample + b, for images of height x width: the first
+/// half of crop_group, for whoever wants to see what is drawn. `plans` lies on the place's device.
 template <class Place>
 void draw_crops(Place on, const CropRule& rule, std::uint64_t seed, Scalar step,
                 index_t first_sample, index_t B, int height, int width, CropPlan* plans);
@@ -246,11 +248,11 @@ void multi_crop(const MultiCropOptions& options, std::uint64_t seed, Scalar step
                 std::vector<Tensor<T>>& groups, index_t first_sample = 0) {
   require<ShapeError>(pairs.rank() == 2 && (pairs.dim(1) == 2 || pairs.dim(1) == 1),
                       "multi_crop: want pairs (B, 2) or (B, 1), got ", pairs.shape());
-  require<DeviceError>(images.device() == pairs.device(), "multi_crop: images on ",
-                       images.device(), ", but pairs on ", pairs.device());
-  const View<const index_t, 2> rows(pairs.data(), {pairs.dim(0), 2},
-                                    {pairs.strides()[0],
-                                     pairs.dim(1) == 2 ? pairs.strides()[1] : 0});
+  require<DeviceError>(images.device() == pairs.device(), "multi_crop: images on ", images.device(),
+                       ", but pairs on ", pairs.device());
+  const View<const index_t, 2> rows(
+      pairs.data(), {pairs.dim(0), 2},
+      {pairs.strides()[0], pairs.dim(1) == 2 ? pairs.strides()[1] : 0});
   groups.resize(options.groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const CropRule rule = crop_rule(options, g);

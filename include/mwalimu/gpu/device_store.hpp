@@ -1,9 +1,9 @@
 // gpu/device_store: the images of a run where a device's kernels can read them.
 //
-// A store that fits lies on the device as a whole, and a batch is a list of row numbers. One that does
-// not stays on the host: threads gather each batch's images into pinned memory ahead of its step and
-// copy them on a stream of their own. Either way BatchFeed::next() leaves a batch at the same addresses,
-// so that a captured step reads it.
+// A store that fits lies on the device as a whole, and a batch is a list of row numbers. One that
+// does not stays on the host: threads gather each batch's images into pinned memory ahead of its
+// step and copy them on a stream of their own. Either way BatchFeed::next() leaves a batch at the
+// same addresses, so that a captured step reads it.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,8 @@
 
 namespace mwalimu::gpu {
 
-/// Where the images lie. automatic: on the device if they take no more than half of what is free there.
+/// Where the images lie. automatic: on the device if they take no more than half of what is free
+/// there.
 enum class StorePlacement { automatic, device, host };
 
 /// @throws ValueError  another name than auto, device or host.
@@ -44,8 +45,8 @@ inline StorePlacement store_placement(std::string_view name) {
 class DeviceStore {
  public:
   /// Copies the images to the device, if that is where they go; waits for the copies.
-  /// @throws DeviceError  `device` is the cpu or does not exist, or `placement` is device and there is
-  ///                      no room.
+  /// @throws DeviceError  `device` is the cpu or does not exist, or `placement` is device and the
+  ///                      images have no room.
   DeviceStore(data::ImageStore store, Device device,
               StorePlacement placement = StorePlacement::automatic)
       : store_(std::move(store)), device_(device) {
@@ -57,15 +58,16 @@ class DeviceStore {
       placement = fits ? StorePlacement::device : StorePlacement::host;
     }
     if (placement == StorePlacement::host) return;
-    images_ = Tensor<std::uint8_t>::empty({store_.size(), store_.height(), store_.width(), 3},
-                                          device);
+    images_ =
+        Tensor<std::uint8_t>::empty({store_.size(), store_.height(), store_.width(), 3}, device);
     const StreamHandle stream = gpu_place(device).stream;
     // Images that follow each other on the host, all of them as a rule, go in one copy.
     for (index_t begin = 0; begin < store_.size();) {
       const std::uint8_t* first = store_.image(begin).data();
       index_t end = begin + 1;
       while (end < store_.size() &&
-             store_.image(end).data() == first + static_cast<std::size_t>(end - begin) * image_bytes()) {
+             store_.image(end).data() ==
+                 first + static_cast<std::size_t>(end - begin) * image_bytes()) {
         ++end;
       }
       Driver::copy(images_.data() + static_cast<std::size_t>(begin) * image_bytes(), first,
@@ -100,14 +102,21 @@ struct BatchRequest {
 /// Batches of a store, one after another, at fixed addresses of the device.
 ///
 ///     BatchFeed feed(store, 2 * B, first, last, [&](std::int64_t step, BatchRequest& want) {
-///       for (index_t i : sampler.indices(step)) want.images.insert(..., {pair.first, pair.second});
+///       for (const index_t i : sampler.indices(step)) {
+///         want.images.push_back(pairs[i].first);
+///         want.images.push_back(pairs[i].second);
+///       }
 ///     });
-///     while (feed.next())
-///       data::multi_crop(options, seed, feed.step(), feed.images(), feed.rows().reshape({B, 2}), crops);
+///     std::vector<Tensor<bfloat16>> crops;
+///     while (feed.next()) {
+///       const auto rows = feed.rows().reshape({B, 2});
+///       data::multi_crop(options, seed, feed.step(), feed.images(), rows, crops);
+///     }
 ///
-/// Work that is queued on the calling thread's current stream after next() sees the batch, until the
-/// next call. The host does not wait for the device, but for a batch that is not made yet, and when it
-/// is more than `depth` batches ahead. next() is not for captured graphs; what reads the batch is.
+/// Work that is queued on the calling thread's current stream after next() sees the batch, until
+/// the next call. The host does not wait for the device, but for a batch that is not made yet, and
+/// when it is more than `depth` batches ahead. next() is not for captured graphs; what reads the
+/// batch is.
 class BatchFeed {
  public:
   /// Called by the feed's threads, for different steps at once; `request` is empty.
@@ -119,8 +128,10 @@ class BatchFeed {
   BatchFeed(DeviceStore store, index_t capacity, std::int64_t first, std::int64_t last, Make make,
             data::PrefetcherOptions options = {})
       : store_(std::move(store)),
-        capacity_((require<ValueError>(capacity >= 1, "BatchFeed: want room for at least one image, "
-                                       "got ", capacity),
+        capacity_((require<ValueError>(capacity >= 1,
+                                       "BatchFeed: want room for at least one image, "
+                                       "got ",
+                                       capacity),
                    capacity)),
         make_(std::move(make)),
         copies_(store_.device().index),
@@ -140,8 +151,8 @@ class BatchFeed {
     if (store_.resident()) {
       images_ = store_.images();
     } else {
-      images_ = tensor<std::uint8_t>(at.images, {capacity_, store_.host().height(),
-                                                 store_.host().width(), 3});
+      images_ = tensor<std::uint8_t>(at.images,
+                                     {capacity_, store_.host().height(), store_.host().width(), 3});
     }
     loader_.emplace(
         first, last, [this](std::int64_t step, Ready& ready) { prepare(step, ready); }, options);
@@ -159,8 +170,8 @@ class BatchFeed {
   BatchFeed& operator=(const BatchFeed&) = delete;
 
   /// Brings the next step's batch; false after the last.
-  /// @throws whatever `make` threw for that step; ValueError for a request that asks for images that
-  ///         the store does not have, or for more than the capacity.
+  /// @throws whatever `make` threw for that step; ValueError for a request for images that the
+  ///         store does not have, or for more than the capacity.
   bool next() {
     const std::int64_t step = loader_->step();
     const Ready* ready = loader_->next();
@@ -168,7 +179,8 @@ class BatchFeed {
     Slot& slot = slot_of(step);
     const StreamHandle stream = gpu_place(store_.device()).stream;
     slot.arrived.block(stream);
-    Driver::copy(current_.get(), slot.staged.get(), ready->bytes, CopyKind::device_to_device, stream);
+    Driver::copy(current_.get(), slot.staged.get(), ready->bytes, CopyKind::device_to_device,
+                 stream);
     slot.taken.record(stream);
     finished_.record(stream);
     step_ = step;
@@ -203,7 +215,8 @@ class BatchFeed {
     index_t images = 0, labels = 0;
     std::size_t bytes = 0;
   };
-  // A batch's memory: the step, three lists of `capacity` numbers, and the pixels where they travel.
+  // A batch's memory: the step, three lists of `capacity` numbers, and the pixels where they
+  // travel.
   struct Place {
     explicit Place(const BatchFeed& feed) {
       const auto list = static_cast<std::size_t>(feed.capacity_) * sizeof(std::int64_t);
