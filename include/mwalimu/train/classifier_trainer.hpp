@@ -247,6 +247,7 @@ class ClassifierTrainer {
     loss_scale_.restore(checkpoint);
     if constexpr (kCuda) {
       if (device_ != nullptr) device_->restore_scale(loss_scale_.state());
+      device_feed_ = nullptr;  // it begins at another step
     }
   }
 
@@ -334,22 +335,30 @@ class ClassifierTrainer {
                  const OnStep& on_step) {
     synchronize(options_.device);  // the steps have a stream of their own
     const gpu::StreamScope on_stream(device_->stream());
-    gpu::BatchFeed feed(
-        *device_store_, options_.batch, first, last,
-        [this](std::int64_t step, gpu::BatchRequest& want) {
-          for (const index_t row : sampler_.indices(step)) {
-            const index_t image = data_.train[static_cast<std::size_t>(row)];
-            want.images.push_back(image);
-            want.labels.push_back(data_.dataset[image].label);
-          }
-        },
-        {.workers = std::max(options_.workers, 1)});
+    // One feed for the whole run: the step's graph holds its addresses.
+    if (device_feed_ == nullptr) {
+      device_feed_ = std::make_shared<gpu::BatchFeed>(
+          *device_store_, options_.batch, first, options_.epochs * sampler_.steps_per_epoch(),
+          [this](std::int64_t step, gpu::BatchRequest& want) {
+            for (const index_t row : sampler_.indices(step)) {
+              const index_t image = data_.train[static_cast<std::size_t>(row)];
+              want.images.push_back(image);
+              want.labels.push_back(data_.dataset[image].label);
+            }
+          },
+          data::PrefetcherOptions{.workers = std::max(options_.workers, 1)});
+    }
     const std::int64_t before = step_;
     for (std::int64_t s = 0; s < steps_per_epoch(); ++s) {
       const auto now = begin_step(record);
-      device_->run({.lr = now.lr, .group_scale = group_scale_, .momentum = now.momentum}, feed);
+      device_->run({.lr = now.lr, .group_scale = group_scale_, .momentum = now.momentum},
+                   *device_feed_);
       ++step_;
       if (on_step) on_step(step_, steps());
+    }
+    // The rest of an epoch that makes no step is left out, as on the cpu.
+    for (std::int64_t b = last; b < first + sampler_.steps_per_epoch(); ++b) {
+      (void)device_feed_->next();
     }
     std::int64_t at = before;
     for (const auto& row : device_->read()) {
@@ -470,6 +479,7 @@ class ClassifierTrainer {
   bool stopped_ = false;
   std::shared_ptr<gpu::DeviceStore> device_store_;  // null on the cpu, as the next
   std::shared_ptr<DeviceClassifierStep<>> device_;
+  std::shared_ptr<gpu::BatchFeed> device_feed_;
 };
 
 }  // namespace mwalimu::train

@@ -78,6 +78,8 @@ class DeviceClassifierStep {
   void run(const optim::HyperParameters& hyper, gpu::BatchFeed& feed) {
     require<ValueError>(unread_ < options_.history, "classifier step: read() the losses first");
     const gpu::StreamScope on_stream(stream_);
+    const std::array<const void*, 2> addresses{feed.rows().data(), feed.images().data()};
+    if (std::exchange(addresses_, addresses) != addresses) forget_graphs();  // of another feed
     optimizer_.prepare(arena_, hyper);
     if (options_.accumulate == 1) {
       next(feed);
@@ -146,6 +148,11 @@ class DeviceClassifierStep {
     graph.launch();
   }
 
+  void forget_graphs() {
+    for (gpu::Graph* graph : {&whole_, &micro_step_, &update_}) graph->reset();
+    warm_ = {};
+  }
+
   void forward_backward(const gpu::BatchFeed& feed) {
     with_precision(options_.precision, [&]<class T>(T) { forward_backward<T>(feed); });
   }
@@ -190,6 +197,7 @@ class DeviceClassifierStep {
   std::tuple<Tensor<float>, Tensor<half>, Tensor<bfloat16>> inputs_;
   gpu::Graph micro_step_, update_, whole_;
   std::array<bool, 3> warm_{};
+  std::array<const void*, 2> addresses_{};  // of the last step's batch
   index_t unread_ = 0, losses_read_ = 0, controls_read_ = 0;
   double scale_before_ = 1;
 };

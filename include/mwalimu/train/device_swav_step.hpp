@@ -93,8 +93,11 @@ class DeviceSwavStep {
     require<ValueError>(unread_ < options_.history, "swav step: read() the log first");
     const gpu::StreamScope on_stream(stream_);
     const bool frozen = !network_.prototypes.weight.trainable;
-    if (frozen != frozen_) forget_graphs();
+    const std::array<const void*, 2> addresses{feed.rows().data(), feed.images().data()};
+    // Another shape of the step, or another feed's addresses.
+    if (frozen != frozen_ || addresses != addresses_) forget_graphs();
     frozen_ = frozen;
+    addresses_ = addresses;
     optimizer_.prepare(arena_, hyper);
     const std::array<double, kNumbers> numbers{
         queue_on ? static_cast<double>(queue_.length()) : 0.0, options_.loss.temperature};
@@ -284,6 +287,7 @@ class DeviceSwavStep {
   gpu::Graph micro_step_, update_, whole_;
   std::array<bool, 3> warm_{};
   bool frozen_ = false;
+  std::array<const void*, 2> addresses_{};  // of the last step's batch
   std::int64_t first_unread_ = 0;
   index_t unread_ = 0, controls_read_ = 0;
   double scale_before_ = 1;
