@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """One SwAV training step on a GPU: Mwalimu against PyTorch, in one run.
 
-The step of both: two crops of 128 and six of 96 pixels, already on the device; xresnet34, projector
-1024-2048-128, K prototypes, Sinkhorn over the batch, loss, backward, SGD with momentum, prototypes
-scaled to unit length. PyTorch runs eagerly, compiled, and replayed from a CUDA graph, each
+The step of both: two crops of 128 and six of 96 pixels; xresnet34, projector 1024-2048-128, K
+prototypes, Sinkhorn over the batch, loss, backward, SGD with momentum, prototypes scaled to unit
+length. Our step makes its crops from images on the device; PyTorch is given its own. The time of our
+crops alone stands beside. PyTorch runs eagerly, compiled, and replayed from a CUDA graph, each
 channels-last under autocast to bfloat16. Times are medians by CUDA events. --json keeps all numbers.
 """
 
@@ -24,7 +25,7 @@ def parse():
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 256])
     parser.add_argument("--prototypes", type=int, default=3000)
     parser.add_argument("--steps", type=int, default=20, help="timed steps")
-    parser.add_argument("--warm-up", type=int, default=5)
+    parser.add_argument("--warm-up", type=int, default=5, help="steps before them, 2 or more")
     parser.add_argument("--program", type=Path, help="our swav_step_bench",
                         default=Path(os.environ.get("MWALIMU_BUILD", FOLDER.parent.parent /
                                                     "build/cuda")) / "bin/swav_step_bench")
@@ -34,18 +35,20 @@ def parse():
 
 
 def ours(options, batch):
-    command = [str(options.program), "--device", "cuda", "--precision", "bfloat16",
+    command = [str(options.program), "--device", "cuda", "--precision", "bfloat16", "--augment", "on",
                "--batch", str(batch), "--crops", "2x128,6x96", "--prototypes",
                str(options.prototypes), "--steps", str(options.steps),
                "--warm-up", str(options.warm_up)]
-    results = {}
+    results, crops = {}, None
     for graph in ("on", "off"):
         done = subprocess.run([*command, "--graph", graph], capture_output=True, text=True)
         if done.returncode != 0:
             print(f"gpu_step.py: {done.stderr.strip() or done.stdout.strip()}", file=sys.stderr)
             continue
-        results[f"mwalimu, graph {graph}"] = json.loads(done.stdout.strip().splitlines()[-1])["ms"]
-    return results
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        results[f"mwalimu, graph {graph}"] = found["ms"]
+        crops = found.get("augment_ms", crops)
+    return results, crops
 
 
 class Peer:
@@ -133,14 +136,14 @@ class Peer:
 
 def main():
     options = parse()
-    results, table = {}, []
+    results, crop_times, table = {}, {}, []
     try:
         import torch
         missing = None if torch.cuda.is_available() else "PyTorch sees no GPU"
     except ImportError:
         torch, missing = None, f"{sys.executable} has no PyTorch"
     for batch in options.batches:
-        rows = ours(options, batch) if options.program.exists() else {}
+        rows, crops = ours(options, batch) if options.program.exists() else ({}, None)
         if not rows:
             print(f"gpu_step.py: no result of {options.program}", file=sys.stderr)
         if missing is None:
@@ -152,20 +155,24 @@ def main():
                 except Exception as problem:  # a peer that fails is a finding, not the end
                     print(f"gpu_step.py: torch {kind} at {batch}: {problem}", file=sys.stderr)
                 torch.cuda.empty_cache()
-        results[batch] = rows
+        results[batch], crop_times[batch] = rows, crops
         base = rows.get("mwalimu, graph on")
         for name, times in rows.items():
             median = statistics.median(times)
             ratio = f"{median / statistics.median(base):.2f} x ours" if base else ""
+            note = ""
+            if crops and name.startswith("mwalimu"):
+                note = f"  with crops made, alone {statistics.median(crops):.2f} ms"
             table.append(f"batch {batch:4}  {name:<20} {median:9.2f} ms  "
-                         f"(min {min(times):.2f})  {ratio}")
+                         f"(min {min(times):.2f})  {ratio}{note}")
     if missing:
         table.append(f"peers missing: {missing}")
     print("\n".join(table))
     if options.json:
         version = torch.__version__ if torch else None
         options.json.write_text(json.dumps({"torch": version, "prototypes": options.prototypes,
-                                            "ms": results, "table": table}, indent=1) + "\n")
+                                            "ms": results, "our_crops_ms": crop_times,
+                                            "table": table}, indent=1) + "\n")
     sys.exit(0 if missing is None and all(results.values()) else 1)
 
 
