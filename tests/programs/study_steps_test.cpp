@@ -1,6 +1,7 @@
 // The programs one after another on a small data set, as the README shows them.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "mwalimu/io/csv.hpp"
@@ -109,6 +110,45 @@ TEST_F(StudySteps, ARefusedResumeLeavesTheRunAsItWas) {
   EXPECT_EQ(bytes("kept/config.toml"), config);
   EXPECT_EQ(run({"pretrain", "--data", data(), "--out", path("kept"), "--resume"}), 0);
   EXPECT_EQ(bytes("kept/encoder.safetensors"), encoder);
+}
+
+TEST_F(StudySteps, Bfloat16ComputesFromImagesToMetrics) {
+  const auto in_bfloat16 = [](const std::vector<std::string>& arguments) {
+    return with(arguments, {"--precision", "bfloat16"});
+  };
+  ASSERT_EQ(run(in_bfloat16(pretrain("narrow"))), 0);
+  EXPECT_NE(bytes("narrow/encoder.safetensors"), bytes("pretrained/encoder.safetensors"));
+  EXPECT_EQ(io::SafetensorsFile(path("narrow/encoder.safetensors"))
+                .at("4.0.convpath.0.0.weight")
+                .dtype,
+            io::Dtype::f32);
+  auto classifier = in_bfloat16(finetune("narrow_classifier"));
+  ASSERT_EQ(run(classifier), 0);
+  for (const char* precision : {"float32", "bfloat16"}) {
+    const auto out = std::string("narrow_") + precision;
+    ASSERT_EQ(run({"evaluate", "--data", data(), "--classifier",
+                   path("narrow_classifier/classifier.safetensors"), "--out", path(out),
+                   "--precision", precision}),
+              0);
+  }
+  // The same weights: what differs is how many bits the images' path through them has.
+  const auto wide = io::NpyFile(path("narrow_float32/logits.npy")).array().values<float>();
+  const auto narrow = io::NpyFile(path("narrow_bfloat16/logits.npy")).array().values<float>();
+  ASSERT_EQ(wide.size(), narrow.size());
+  EXPECT_NE(wide, narrow);
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < wide.size(); ++i) {
+    difference += (double{narrow[i]} - wide[i]) * (double{narrow[i]} - wide[i]);
+    size += double{wide[i]} * wide[i];
+  }
+  EXPECT_LT(std::sqrt(difference / size), 0.05);  // some twenty roundings of 2^-8 each
+
+  const auto refused = outcome(with(pretrain("narrow"), {"--resume", "--precision", "float32"}));
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("precision = bfloat16"), std::string::npos) << refused.err;
+  EXPECT_EQ(outcome(in_bfloat16(with(pretrain("pretrained"), {"--resume"}))).code, 2);
+  EXPECT_EQ(outcome(with(pretrain("half"), {"--precision", "float16"})).code, 2);
+  EXPECT_FALSE(fs::exists(path("half")));
 }
 
 TEST_F(StudySteps, PretrainIsAFunctionOfItsSeedAndNotOfItsWorkers) {

@@ -1,9 +1,9 @@
 // nn/parameter: a tensor that training changes.
 //
-// Parameters, their gradients and the optimiser's state are float32, whatever type a network computes
-// in: a step changes a weight by less than 2^-8 of it, which bfloat16 could not show. What kernels
-// read is a copy in the compute type, kept in the parameter's PackedWeights until the parameter
-// changes. docs/precision.md says which tensor has which type, and why.
+// Parameters, their gradients and the optimiser's state are float32, whatever type a network
+// computes in: a step often changes a weight by less than 2^-8 of it, which bfloat16 would not show.
+// What kernels read is a copy in the compute type, kept in the parameter's PackedWeights until the
+// parameter changes. docs/precision.md says which tensor has which type, and why.
 #pragma once
 
 #include <cstdint>
