@@ -75,7 +75,7 @@ TEST(Profile, BackwardBelongsToTheLayerOfItsForward) {
   for (const auto& r : Profiler::instance().records()) {
     if (r.kind == Kind::layer) layers.push_back(r.name);
   }
-  EXPECT_EQ(layers, (std::vector<std::string>{"encoder.0", "encoder.0"}));
+  EXPECT_EQ(layers, (std::vector<std::string>{"encoder.0", "encoder.0 backward"}));
 }
 
 TEST(Profile, TraceIsReadableJson) {

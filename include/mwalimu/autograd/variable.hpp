@@ -195,6 +195,7 @@ void detail::TypedNode<T>::propagate() {
   arrived = false;
   released = true;
   if (!function) return;
+  const BackwardScope backward;
   const LayerScope in_layer(layer, incoming.device());
   function(Inputs(inputs), incoming);
 }

@@ -123,6 +123,11 @@ inline const char*& current_layer() {
   thread_local const char* layer = nullptr;
   return layer;
 }
+// Whether this thread is in a backward pass: its operations are recorded under names of their own.
+inline bool& in_backward() {
+  thread_local bool backward = false;
+  return backward;
+}
 }  // namespace detail
 
 /// A named stretch of work while it lives; scopes nest. `name` is a literal, or outlives the scope.
@@ -171,6 +176,7 @@ class ProfileScope {
   void begin(const char* name, ProfileRecord::Kind kind) {
     recording_ = true;
     record_.name = name;
+    if (kind != ProfileRecord::Kind::kernel && detail::in_backward()) record_.name += " backward";
     record_.kind = kind;
     record_.depth = Profiler::depth()++;
     record_.thread = Profiler::thread_number();
@@ -208,6 +214,18 @@ class LayerScope {
  private:
   const char* before_;
   std::unique_ptr<ProfileScope> scope_;
+};
+
+/// Operations inside are those of a backward pass.
+class BackwardScope {
+ public:
+  BackwardScope() : before_(std::exchange(detail::in_backward(), true)) {}
+  ~BackwardScope() { detail::in_backward() = before_; }
+  BackwardScope(const BackwardScope&) = delete;
+  BackwardScope& operator=(const BackwardScope&) = delete;
+
+ private:
+  bool before_;
 };
 
 /// on_device under a name: what an operation calls for its forward and its backward half.

@@ -5,9 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "mwalimu/core/profile.hpp"
 #include "mwalimu/nn/initialize.hpp"
 #include "mwalimu/nn/module.hpp"
 #include "mwalimu/ops/batch_norm.hpp"
@@ -21,6 +24,7 @@ namespace mwalimu::nn {
 struct Conv2d {
   Parameter weight;  ///< (Cout, Cin / groups, k, k)
   ops::Conv2dOptions options;
+  const char* name = nullptr;  ///< in profiles; see name_layers
 
   Conv2d() = default;
   Conv2d(index_t in, index_t out, index_t kernel, const ops::Conv2dOptions& chosen = {})
@@ -31,6 +35,7 @@ struct Conv2d {
   }
   template <ComputeType T>
   Variable<T> operator()(const Variable<T>& x) const {
+    const LayerScope layer(name, x.value().device());
     return ops::conv2d<T>(x, weight.variable(), options, weight.packed());
   }
   template <class V>
@@ -43,6 +48,7 @@ struct Conv2d {
 struct Linear {
   Parameter weight;  ///< (out, in)
   Parameter bias;    ///< (out), or none
+  const char* name = nullptr;  ///< in profiles; see name_layers
 
   Linear() = default;
   Linear(index_t in, index_t out, bool with_bias)
@@ -50,6 +56,7 @@ struct Linear {
         bias(Parameter::Kind::bias, {with_bias ? out : 0}) {}
   template <ComputeType T>
   Variable<T> operator()(const Variable<T>& x) const {
+    const LayerScope layer(name, x.value().device());
     return ops::linear<T>(x, weight.variable(), bias.exists() ? bias.variable() : Variable<float>(),
                           weight.packed());
   }
@@ -65,6 +72,7 @@ struct BatchNorm {
   Parameter weight, bias;           ///< gamma and beta, (C)
   ops::BatchNormState<float> state;  ///< running statistics, (C) each
   bool training = true;             ///< statistics of the batch; false: the running ones
+  const char* name = nullptr;       ///< in profiles; see name_layers
 
   BatchNorm() = default;
   explicit BatchNorm(index_t channels, float scale = 1.0f, float shift = 0.0f)
@@ -78,6 +86,7 @@ struct BatchNorm {
   template <ComputeType T>
   Variable<T> operator()(const Variable<T>& x,
                          ops::Activation activation = ops::Activation::none) {
+    const LayerScope layer(name, x.value().device());
     return ops::batch_norm<T>(x, weight.variable(), bias.variable(), state,
                               {.training = training, .activation = activation});
   }
@@ -85,6 +94,7 @@ struct BatchNorm {
   template <ComputeType T>
   Variable<T> operator()(const Variable<T>& x, ops::Activation activation,
                          const Variable<T>& residual) {
+    const LayerScope layer(name, x.value().device());
     return ops::batch_norm<T>(x, weight.variable(), bias.variable(), state,
                               {.training = training, .activation = activation}, residual);
   }
@@ -112,6 +122,21 @@ struct Dropout {
   template <class V>
   void visit(V&&) {}
 };
+
+/// Gives every layer inside its path in the model as its name in profiles.
+template <Module M>
+void name_layers(M& module) {
+  // Names outlive every graph that remembers them.
+  const auto kept = [](const std::string& path) {
+    static std::mutex mutex;
+    static auto* names = new std::set<std::string>;
+    const std::lock_guard lock(mutex);
+    return names->insert(path).first->c_str();
+  };
+  for_each_module<Conv2d>(module, [&](const auto& path, Conv2d& c) { c.name = kept(path); });
+  for_each_module<Linear>(module, [&](const auto& path, Linear& l) { l.name = kept(path); });
+  for_each_module<BatchNorm>(module, [&](const auto& path, BatchNorm& n) { n.name = kept(path); });
+}
 
 /// Training behaviour (batch statistics, dropout) or that of evaluation, for all layers inside.
 template <Module M>

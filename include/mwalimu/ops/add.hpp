@@ -32,7 +32,7 @@ Variable<T> add(const Variable<T>& a, const Variable<T>& b) {
                       "add: want two tensors of one shape, got ", a.shape(), " and ", b.shape());
   const Tensor<T> left = detail::with_rows(a.value()), right = detail::with_rows(b.value());
   auto y = Tensor<T>::empty(a.shape(), left.device());
-  on_device(left.device(), [&](auto place) {
+  on_device("add", left.device(), [&](auto place) {
     add_forward<T>(place, detail::rows(left), detail::rows(right), detail::rows(y));
   });
   return Variable<T>(std::move(y), {a, b}, [](Inputs inputs, const Tensor<T>& dout) {

@@ -50,13 +50,13 @@ Variable<T> average_pool(const Variable<T>& x, const AveragePoolOptions& options
   auto y = Tensor<T>::empty({shape[0], detail::PoolAxis(shape[1], options).count,
                              detail::PoolAxis(shape[2], options).count, shape[3]},
                             image.device());
-  on_device(image.device(), [&](auto place) {
+  on_device("average_pool", image.device(), [&](auto place) {
     average_pool_forward<T>(place, detail::view<4>(image), options, detail::view<4>(y));
   });
   auto backward = [shape, options](Inputs inputs, const Tensor<T>& dout) {
     const Tensor<T> dy = dout.contiguous();
     auto dx = Tensor<T>::empty(shape, dy.device());
-    on_device(dy.device(), [&](auto place) {
+    on_device("average_pool", dy.device(), [&](auto place) {
       average_pool_backward<T>(place, detail::view<4>(dy), options, detail::view<4>(dx));
     });
     inputs.add_grad(0, std::move(dx));

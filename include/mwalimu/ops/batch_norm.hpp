@@ -175,7 +175,7 @@ Variable<T> batch_norm(const Variable<T>& input, const Variable<accumulate_t<T>>
   if (relu && recorded) keep = Tensor<std::uint8_t>::empty({count, (C + 7) / 8}, device);
   const Tensor<T> added = residual == nullptr ? Tensor<T>() : with_rows(residual->value());
 
-  on_device(device, [&](auto place) {
+  on_device("batch_norm", device, [&](auto place) {
     const BatchNormParameters<A> parameters{view<1>(gamma.value()), view<1>(beta.value()),
                                             state.eps};
     const BatchNormCoefficients<A> coefficients{view<1>(mean), view<1>(inv_std), view<1>(center),
@@ -208,7 +208,7 @@ Variable<T> batch_norm(const Variable<T>& input, const Variable<accumulate_t<T>>
     auto a = Tensor<A>::empty(channels, x.device()), b = Tensor<A>::empty(channels, x.device());
     std::optional<View<const std::uint8_t, 2>> keep_rows;
     if (relu) keep_rows = view<2>(keep);
-    on_device(x.device(), [&](auto place) {
+    on_device("batch_norm", x.device(), [&](auto place) {
       if (sums) {
         const View<A, 1> unwanted(nullptr, {channels[0]}, {1});
         BatchNormGradients<A> to{view<1>(a), view<1>(b), unwanted, unwanted};

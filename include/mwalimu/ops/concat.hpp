@@ -73,7 +73,7 @@ Variable<T> slice(const Variable<T>& x, int dimension, index_t begin, index_t en
     if (!add) {
       range.copy_from(dout);
     } else {
-      on_device(dout.device(), [&](auto place) { accumulate(place, dout, range); });
+      on_device("concat", dout.device(), [&](auto place) { accumulate(place, dout, range); });
     }
   };
   return Variable<T>(x.value().slice(dimension, begin, end), {x}, std::move(backward));

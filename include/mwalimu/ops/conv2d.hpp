@@ -123,7 +123,7 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<accumulate_t<T>>& weight
   const Tensor<T> in = x.value().contiguous();
   const Tensor<T> w = detail::weights_in<T>(weight.value(), packed.get());
   auto out = Tensor<T>::empty(shape, in.device());
-  on_device(in.device(), [&](auto place) {
+  on_device("conv2d", in.device(), [&](auto place) {
     conv2d_forward<T>(place, in.template view<4>(), w.template view<4>(), options, packed.get(),
                       out.template view<4>());
   });
@@ -133,7 +133,7 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<accumulate_t<T>>& weight
                    w = x.needs_grad() ? w : Tensor<T>(), x_shape = in.shape(), options,
                    packed = std::move(packed)](Inputs inputs, const Tensor<T>& incoming) {
     const Tensor<T> dout = incoming.contiguous();
-    on_device(dout.device(), [&](auto place) {
+    on_device("conv2d", dout.device(), [&](auto place) {
       if (inputs.needs_grad(0)) {
         auto dx = Tensor<T>::empty(x_shape, dout.device());
         conv2d_backward_data<T>(place, dout.template view<4>(), w.template view<4>(), options,

@@ -125,14 +125,14 @@ Variable<accumulate_t<T>> cross_entropy(const Variable<T>& logits,
   auto peak = Tensor<A>::empty(batch, x.device()), loss = Tensor<A>::empty({}, x.device());
   auto sum = Tensor<double>::empty(batch, x.device());
   auto total = Tensor<double>::empty({}, x.device());
-  on_device(x.device(), [&](auto place) {
+  on_device("cross_entropy", x.device(), [&](auto place) {
     cross_entropy_forward<T>(place, rows(x), target, view<1>(peak), view<1>(sum), view<0>(total),
                              view<0>(loss));
   });
   auto backward = [x, label, partner, mix, weight, target, peak, sum, total](
                       Inputs inputs, const Tensor<A>& dloss) {
     auto dlogits = Tensor<T>::empty(x.shape(), x.device());
-    on_device(x.device(), [&](auto place) {
+    on_device("cross_entropy", x.device(), [&](auto place) {
       cross_entropy_backward<T>(place, rows(x), target, view<1>(peak), view<1>(sum), view<0>(total),
                                 view<0>(dloss), view<2>(dlogits));
     });

@@ -50,7 +50,7 @@ Variable<T> dropout(const Variable<T>& x, double p, bool training, const Dropout
   const auto apply = [p, key](const Tensor<T>& from) {
     const Tensor<T> dense = from.contiguous();
     auto to = Tensor<T>::empty({dense.count()}, dense.device());
-    on_device(dense.device(), [&](auto place) {
+    on_device("dropout", dense.device(), [&](auto place) {
       dropout_apply<T>(place, detail::view<1>(dense.reshape(to.shape())), p, key,
                        detail::view<1>(to));
     });

@@ -73,12 +73,12 @@ Variable<T> global_average_pool(const Variable<T>& x) {
   const Shape shape = x.shape();
   const Tensor<T> pixels = detail::as_pixels("global_average_pool", x.value());
   auto y = Tensor<T>::empty({shape[0], shape[3]}, pixels.device());
-  on_device(pixels.device(), [&](auto place) {
+  on_device("global_pool", pixels.device(), [&](auto place) {
     global_average_forward<T>(place, detail::view<3>(pixels), detail::view<2>(y));
   });
   auto backward = [shape](Inputs inputs, const Tensor<T>& dout) {
     auto dx = Tensor<T>::empty({shape[0], shape[1] * shape[2], shape[3]}, dout.device());
-    on_device(dout.device(), [&](auto place) {
+    on_device("global_pool", dout.device(), [&](auto place) {
       global_average_backward<T>(place, detail::rows(dout.contiguous()), detail::view<3>(dx));
     });
     dx = dx.reshape(shape);
@@ -106,7 +106,7 @@ Variable<T> concat_pool(const Variable<T>& x,
   const index_t max_at = order == ConcatPoolOrder::max_average ? 0 : C, average_at = C - max_at;
   auto y = Tensor<T>::empty({N, 2 * C}, pixels.device());
   auto where = Tensor<std::int32_t>::empty({N, C}, pixels.device());
-  on_device(pixels.device(), [&](auto place) {
+  on_device("global_pool", pixels.device(), [&](auto place) {
     auto maximum = y.slice(1, max_at, max_at + C), average = y.slice(1, average_at, average_at + C);
     concat_pool_forward<T>(place, detail::view<3>(pixels), detail::view<2>(maximum),
                            detail::view<2>(average), detail::view<2>(where));
@@ -116,7 +116,7 @@ Variable<T> concat_pool(const Variable<T>& x,
     const Tensor<T> dmaximum = dy.slice(1, max_at, max_at + shape[3]);
     const Tensor<T> daverage = dy.slice(1, average_at, average_at + shape[3]);
     auto dx = Tensor<T>::empty({shape[0], shape[1] * shape[2], shape[3]}, dout.device());
-    on_device(dout.device(), [&](auto place) {
+    on_device("global_pool", dout.device(), [&](auto place) {
       concat_pool_backward<T>(place, detail::view<2>(dmaximum), detail::view<2>(daverage),
                               detail::view<2>(where), detail::view<3>(dx));
     });

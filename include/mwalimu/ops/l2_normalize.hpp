@@ -46,14 +46,14 @@ Variable<T> l2_normalize(const Variable<T>& x, double eps = 1e-12) {
   const Tensor<T> from = detail::with_rows(x.value());
   auto y = Tensor<T>::empty(x.shape(), from.device());
   auto norm = Tensor<A>::empty({x.dim(0)}, from.device());
-  on_device(from.device(), [&](auto place) {
+  on_device("l2_normalize", from.device(), [&](auto place) {
     l2_normalize_forward<T>(place, detail::rows(from), eps, detail::view<2>(y),
                             detail::view<1>(norm));
   });
   auto backward = [y, norm, eps](Inputs inputs, const Tensor<T>& dout) {
     const Tensor<T> dy = detail::with_rows(dout);
     auto dx = Tensor<T>::empty(y.shape(), y.device());
-    on_device(y.device(), [&](auto place) {
+    on_device("l2_normalize", y.device(), [&](auto place) {
       l2_normalize_backward<T>(place, detail::rows(dy), detail::view<2>(y), detail::view<1>(norm),
                                eps, detail::view<2>(dx));
     });

@@ -82,14 +82,14 @@ Variable<T> linear(const Variable<T>& x, const Variable<accumulate_t<T>>& weight
   const Tensor<T> w = detail::weights_in<T>(master, packed.get());
   auto out = Tensor<T>::empty({in.dim(0), w.dim(0)}, in.device());
   const Tensor<A> dense_bias = has_bias ? b.contiguous() : b;
-  on_device(in.device(), [&](auto place) {
+  on_device("linear", in.device(), [&](auto place) {
     linear_forward<T>(place, in.template view<2>(), w.template view<2>(),
                       has_bias ? dense_bias.data() : nullptr, out.template view<2>());
   });
 
   auto backward = [in = weight.needs_grad() ? in : Tensor<T>(),
                    w = x.needs_grad() ? w : Tensor<T>()](Inputs inputs, const Tensor<T>& dout) {
-    on_device(dout.device(), [&](auto place) {
+    on_device("linear", dout.device(), [&](auto place) {
       const auto d = dout.template view<2>();
       if (inputs.needs_grad(0)) {
         auto dx = Tensor<T>::empty({dout.dim(0), w.dim(1)}, dout.device());

@@ -50,14 +50,14 @@ Variable<T> max_pool(const Variable<T>& x, const Pool2dOptions& options) {
                   detail::PoolAxis(shape[2], options).count, shape[3]};
   auto y = Tensor<T>::empty(out, image.device());
   auto where = Tensor<std::uint8_t>::empty(out, image.device());
-  on_device(image.device(), [&](auto place) {
+  on_device("max_pool", image.device(), [&](auto place) {
     max_pool_forward<T>(place, detail::view<4>(image), options, detail::view<4>(y),
                         detail::view<4>(where));
   });
   auto backward = [where, shape, options](Inputs inputs, const Tensor<T>& dout) {
     const Tensor<T> dy = dout.contiguous();
     auto dx = Tensor<T>::empty(shape, dy.device());
-    on_device(dy.device(), [&](auto place) {
+    on_device("max_pool", dy.device(), [&](auto place) {
       max_pool_backward<T>(place, detail::view<4>(dy), detail::view<4>(where), options,
                            detail::view<4>(dx));
     });

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/profile.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/ops/rows.hpp"
 
@@ -36,7 +37,7 @@ void queue_push(const Tensor<T>& batch, Tensor<std::int64_t>& cursor, Tensor<flo
                        cursor.device(), ", the batch on ", batch.device());
   if (batch.dim(0) == 0) return;
   const Tensor<T> rows = detail::with_rows(batch);
-  on_device(queue.device(), [&](auto place) {
+  on_device("queue", queue.device(), [&](auto place) {
     queue_push<T>(place, detail::rows(rows), detail::view<0>(cursor), detail::view<2>(queue));
   });
 }

@@ -29,13 +29,13 @@ Variable<accumulate_t<T>> scaled_sum(const Variable<T>& input, double factor) {
   using A = accumulate_t<T>;
   const Tensor<T> x = input.value().contiguous();
   auto result = Tensor<A>::empty({}, x.device());
-  on_device(x.device(), [&](auto place) {
+  on_device("reduce", x.device(), [&](auto place) {
     sum_forward<T>(place, view<1>(x.reshape({x.count()})), factor, view<0>(result));
   });
   auto backward = [shape = x.shape(), device = x.device(), factor](Inputs inputs,
                                                                    const Tensor<A>& dresult) {
     auto dx = Tensor<T>::empty({shape.count()}, device);
-    on_device(device,
+    on_device("reduce", device,
               [&](auto place) { sum_backward<T>(place, view<0>(dresult), factor, view<1>(dx)); });
     dx = dx.reshape(shape);
     inputs.add_grad(0, std::move(dx));

@@ -36,14 +36,14 @@ Variable<T> relu(const Variable<T>& x) {
   const Tensor<T> dense = x.value().contiguous();
   auto y = Tensor<T>::empty(x.shape(), dense.device());
   const Shape flat{dense.count()};
-  on_device(dense.device(), [&](auto place) {
+  on_device("relu", dense.device(), [&](auto place) {
     auto to = y.reshape(flat);
     relu_forward<T>(place, detail::view<1>(dense.reshape(flat)), detail::view<1>(to));
   });
   auto backward = [y, flat](Inputs inputs, const Tensor<T>& dout) {
     const Tensor<T> dy = dout.contiguous();
     auto dx = Tensor<T>::empty(y.shape(), y.device());
-    on_device(y.device(), [&](auto place) {
+    on_device("relu", y.device(), [&](auto place) {
       auto to = dx.reshape(flat);
       relu_backward<T>(place, detail::view<1>(y.reshape(flat)), detail::view<1>(dy.reshape(flat)),
                        detail::view<1>(to));

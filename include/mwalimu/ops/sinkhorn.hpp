@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/profile.hpp"
 #include "mwalimu/core/scalar.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/ops/rows.hpp"
@@ -75,7 +76,7 @@ Tensor<accumulate_t<T>> sinkhorn(const Tensor<T>& scores, double eps, int iterat
   const Tensor<T> x = detail::with_rows(scores);
   const index_t N = x.dim(0), P = x.dim(1), step = detail::rows(x).stride(0);
   auto codes = Tensor<accumulate_t<T>>::empty({1, keep_rows, P}, x.device());
-  on_device(x.device(), [&](auto place) {
+  on_device("sinkhorn", x.device(), [&](auto place) {
     sinkhorn_codes<T>(place, {x.data(), {1, keep_rows, P}, {N * step, step, 1}},
                       {x.data() + keep_rows * step, {N - keep_rows, P}, {step, 1}},
                       static_cast<double>(N - keep_rows), eps, iterations, detail::view<3>(codes));
@@ -103,7 +104,7 @@ Tensor<accumulate_t<T>> sinkhorn(const Tensor<T>& scores, const Tensor<T>& queue
   const Tensor<T> x = scores.strides()[2] == 1 ? scores : scores.contiguous();
   const Tensor<T> behind = detail::with_rows(queue);
   auto codes = Tensor<accumulate_t<T>>::empty(x.shape(), x.device());
-  on_device(x.device(), [&](auto place) {
+  on_device("sinkhorn", x.device(), [&](auto place) {
     sinkhorn_codes<T>(place, detail::view<3>(x), detail::rows(behind), queue_rows, eps, iterations,
                       detail::view<3>(codes));
   });
@@ -126,7 +127,7 @@ CodeStatistics<A> code_statistics(const Tensor<A>& codes) {
   const index_t count = detail::rows(q).dim(0);
   auto entropy = Tensor<A>::empty({count}, q.device());
   auto largest = Tensor<A>::empty({count}, q.device());
-  on_device(q.device(), [&](auto place) {
+  on_device("sinkhorn", q.device(), [&](auto place) {
     code_statistics<A>(place, detail::rows(q), detail::view<1>(entropy), detail::view<1>(largest));
   });
   const Shape leading(std::span<const index_t>(q.shape().begin(), q.shape().end() - 1));

@@ -95,14 +95,14 @@ Variable<accumulate_t<T>> soft_cross_entropy(const Variable<T>& logits,
   auto peak = Tensor<A>::empty({shape[0]}, x.device());
   auto sum = Tensor<double>::empty({shape[0]}, x.device());
   auto loss = Tensor<A>::empty({shape[0]}, x.device());
-  on_device(x.device(), [&](auto place) {
+  on_device("soft_cross_entropy", x.device(), [&](auto place) {
     soft_cross_entropy_forward<T>(place, detail::rows(x), detail::rows(q), tau,
                                   detail::view<1>(peak), detail::view<1>(sum),
                                   detail::view<1>(loss));
   });
   auto backward = [x, q, peak, sum, tau](Inputs inputs, const Tensor<A>& dloss) {
     auto dlogits = Tensor<T>::empty(x.shape(), x.device());
-    on_device(x.device(), [&](auto place) {
+    on_device("soft_cross_entropy", x.device(), [&](auto place) {
       soft_cross_entropy_backward<T>(place, detail::rows(x), detail::rows(q), tau,
                                      detail::view<1>(peak), detail::view<1>(sum),
                                      detail::view<1>(dloss), detail::view<2>(dlogits));
@@ -168,14 +168,14 @@ SwavLoss<accumulate_t<T>> swav_prediction_loss(const Variable<T>& scores,
   auto mass = Tensor<double>::empty({shape[0]}, x.device());
   auto crop_loss = Tensor<A>::empty({V}, x.device());
   auto loss = Tensor<A>::empty({}, x.device());
-  on_device(x.device(), [&](auto place) {
+  on_device("soft_cross_entropy", x.device(), [&](auto place) {
     swav_prediction_forward<T>(place, detail::rows(x), detail::view<3>(q), crops, tau,
                                detail::view<1>(peak), detail::view<1>(sum), detail::view<1>(mass),
                                detail::view<1>(crop_loss), detail::view<0>(loss));
   });
   auto backward = [x, q, peak, sum, mass, crops, tau](Inputs inputs, const Tensor<A>& dloss) {
     auto dscores = Tensor<T>::empty(x.shape(), x.device());
-    on_device(x.device(), [&](auto place) {
+    on_device("soft_cross_entropy", x.device(), [&](auto place) {
       swav_prediction_backward<T>(place, detail::rows(x), detail::view<3>(q), crops, tau,
                                   detail::view<1>(peak), detail::view<1>(sum),
                                   detail::view<1>(mass), detail::view<0>(dloss),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/profile.hpp"
 #include "mwalimu/core/scalar.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/ops/rows.hpp"
@@ -49,7 +50,7 @@ void swav_statistics(const Tensor<A>& codes, const Tensor<A>& loss,
                       "swav_statistics: want a contiguous history (S, ",
                       static_cast<index_t>(kSwavStatistics), "), got ", history.shape());
   const Tensor<A> q = detail::with_rows(codes);
-  on_device(q.device(), [&](auto place) {
+  on_device("swav_statistics", q.device(), [&](auto place) {
     swav_statistics<A>(place, detail::rows(q), detail::view<0>(loss),
                        detail::view<0>(loss_without_queue), step, detail::view<2>(history));
   });

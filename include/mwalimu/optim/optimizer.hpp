@@ -125,7 +125,7 @@ class Optimizer {
     require_device(arena.device());
     require<DeviceError>(control == nullptr || control->device() == device(),
                          "optimizer: on ", device(), ", but its gradient control is elsewhere");
-    on_device(device(), [&](auto place) { run_on(place, arena, control); });
+    on_device("optimizer", device(), [&](auto place) { run_on(place, arena, control); });
     arena.invalidate();
   }
 
@@ -138,6 +138,7 @@ class Optimizer {
             std::span<const Segment> segments, const HyperParameters& hyper) {
     check(values.size(), gradients.size(), segments, hyper);
     require_device(Device::cpu());
+    const ProfileScope scope("optimizer", Cpu{});
     step_on_host(values, gradients, segments, with_momentum(hyper));
   }
 

@@ -185,6 +185,7 @@ class ClassifierTrainer {
       require<ValueError>(data_.dataset[i].label >= 0, "finetune: no label for ",
                           data_.dataset[i].id);
     }
+    nn::name_layers(model_);
     if constexpr (kCuda) {
       if (!options.device.is_cpu()) make_device_step();
     }

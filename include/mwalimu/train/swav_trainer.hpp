@@ -119,6 +119,7 @@ class SwavTrainer {
         queue_(options.queue_length, options.head.embedding, options.batch, options.seed,
                options.device),
         loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {
+    nn::name_layers(network_);
     if constexpr (kCuda) {
       if (!options.device.is_cpu()) make_device_step();
     }
