@@ -147,7 +147,7 @@ TEST_F(StudySteps, Bfloat16ComputesFromImagesToMetrics) {
   EXPECT_EQ(refused.code, 2);
   EXPECT_NE(refused.err.find("precision = bfloat16"), std::string::npos) << refused.err;
   EXPECT_EQ(outcome(in_bfloat16(with(pretrain("pretrained"), {"--resume"}))).code, 2);
-  EXPECT_EQ(outcome(with(pretrain("half"), {"--precision", "float16"})).code, 2);
+  EXPECT_EQ(outcome(with(pretrain("half"), {"--device", "cpu", "--precision", "float16"})).code, 2);
   EXPECT_FALSE(fs::exists(path("half")));
 }
 
