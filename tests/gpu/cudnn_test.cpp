@@ -293,10 +293,34 @@ TEST(ConvPlans, WhatDoesNotRunIsReplaced) {
   int timed = 0;
   const auto q = problem(ConvPass::forward, "float64", kLayer);
   const auto plan = plans.get(q, PlanChoice::measured, [&](const ConvPlan&) -> double {
-    if (++timed == 1) throw CudnnError("does not run");
+    if (++timed == 1) throw NotSupported("does not run");
     return 1.0;
   });
   EXPECT_GT(timed, 1);
+  // What is broken is not tried again on something else: the device may be gone.
+  const auto r = problem(ConvPass::forward, "float32", kLayer);
+  timed = 0;
+  const Timer broken = [&](const ConvPlan&) -> double {
+    ++timed;
+    throw CudnnError("CUDNN_STATUS_EXECUTION_FAILED");
+  };
+  expect_error<CudnnError>([&] { plans.get(r, PlanChoice::measured, broken); }, "EXECUTION_FAILED");
+  EXPECT_EQ(timed, 1);
+}
+
+TEST(CudnnErrors, NotSupportedIsToldFromBroken) {
+  EXPECT_THROW(check("call", CUDNN_STATUS_NOT_SUPPORTED_SHAPE), NotSupported);
+  EXPECT_THROW(in_context("what", [] { check("call", CUDNN_STATUS_NOT_SUPPORTED); }), NotSupported);
+  for (const auto status : {CUDNN_STATUS_EXECUTION_FAILED, CUDNN_STATUS_BAD_PARAM}) {
+    try {
+      in_context("what", [&] { check("call", status); });
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const NotSupported&) {
+      ADD_FAILURE() << "taken for NotSupported: " << cudnnGetErrorString(status);
+    } catch (const CudnnError& error) {
+      EXPECT_TRUE(std::string(error.what()).starts_with("what: call: CUDNN_STATUS_"));
+    }
+  }
 }
 
 }  // namespace

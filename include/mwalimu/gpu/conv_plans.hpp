@@ -131,7 +131,7 @@ class ConvPlans {
           best = plan;
           best_time = time;
         }
-      } catch (const CudnnError& error) {  // built, but does not run: some other may
+      } catch (const NotSupported& error) {  // built, but does not run: some other may
         if (refusal.empty()) refusal = error.what();
       }
     }

@@ -21,15 +21,23 @@ static_assert(CUDNN_VERSION >= 90800, "Mwalimu wants cuDNN 9.8 or later: plans a
 
 namespace mwalimu::gpu::cudnn {
 
+/// cuDNN cannot do it so, and nothing is broken: something else may be tried.
+struct NotSupported : CudnnError {
+  using CudnnError::CudnnError;
+};
+
 /// @throws CudnnError  unless `status` is success: `call`, cuDNN's name for the failure, what its log
-///                     says about it, its version.
+///                     says about it, its version. NotSupported where that is the status.
 inline void check(const char* call, cudnnStatus_t status) {
   if (status == CUDNN_STATUS_SUCCESS) [[likely]] return;
   std::array<char, 1024> message{};
   cudnnGetLastErrorString(message.data(), message.size());
   const std::string detail = message[0] != '\0' ? ": " + std::string(message.data()) : "";
-  mwalimu::detail::fail<CudnnError>(call, ": ", cudnnGetErrorString(status), detail, " (cuDNN ",
-                                    cudnnGetVersion(), ")");
+  const std::string text =
+      mwalimu::detail::concatenate(call, ": ", cudnnGetErrorString(status), detail, " (cuDNN ",
+                                   cudnnGetVersion(), ")");
+  if (CUDNN_STATUS_CATEGORY(status) == CUDNN_STATUS_NOT_SUPPORTED) throw NotSupported(text);
+  throw CudnnError(text);
 }
 
 /// Runs f(); a CudnnError gets `what` in front: the operation and its shapes.
@@ -37,6 +45,8 @@ template <class What, class F>
 decltype(auto) in_context(const What& what, F&& f) {
   try {
     return std::forward<F>(f)();
+  } catch (const NotSupported& error) {
+    mwalimu::detail::fail<NotSupported>(what, ": ", error.what());
   } catch (const CudnnError& error) {
     mwalimu::detail::fail<CudnnError>(what, ": ", error.what());
   }

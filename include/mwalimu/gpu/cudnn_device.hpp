@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iostream>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -35,6 +36,7 @@ class Device {
     const Operands operands{x, weight, out};
     const MathOptions options = math_options();
     const bool capturing = Driver::capturing(on.stream);
+    select_device(on.device);  // plans load their kernels on the thread's device
     Timer timer;
     if (options.plans == PlanChoice::measured && !capturing) {
       timer = [&](const ConvPlan& plan) { return time(on, plan, operands); };
@@ -43,10 +45,12 @@ class Device {
       const auto plan = plans_.get(problem, options.plans, timer);
       try {
         return run(on, *plan, operands);
-      } catch (const CudnnError&) {
+      } catch (const NotSupported& error) {
         // A graph that failed to capture one engine is beyond repair; outside of graphs another
         // engine may do. With none left, get() throws.
         if (capturing) throw;
+        std::cerr << "mwalimu: " << plan->choice() << " does not run: " << error.what()
+                  << "; another engine takes its place\n";
         plans_.reject(*plan);
       }
     }
@@ -81,7 +85,6 @@ class Device {
         plan.workspace_bytes() > 0
             ? scratch<std::byte>(on, static_cast<index_t>(plan.workspace_bytes()))
             : nullptr;
-    select_device(on.device);
     const std::lock_guard lock(handle_mutex_);  // the stream is the handle's own state
     check("cudnnSetStream", cudnnSetStream(handle_, on.stream));
     plan.execute(handle_, operands.x, operands.weight, operands.out, workspace.get());
