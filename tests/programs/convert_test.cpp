@@ -1,12 +1,17 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "mwalimu/io/any_tensor_file.hpp"
-#include "mwalimu/models/swav.hpp"
+#include "mwalimu/io/tensor_file.hpp"
+#include "mwalimu/models/xresnet.hpp"
 #include "mwalimu/nn/state_dict.hpp"
 #include "programs/run_program.hpp"
+#include "support/compare.hpp"
 
 namespace mwalimu {
 namespace {
@@ -29,6 +34,9 @@ class Convert : public testing::Test {
     EXPECT_EQ(result.code, 2);
     EXPECT_EQ(result.error_lines(), 1) << result.err;
     EXPECT_NE(result.err.find(text), std::string::npos) << result.err;
+  }
+  void load(models::XResNet& encoder, const char* name) {
+    nn::load_state_dict(encoder, io::SafetensorsFile(dir_ / name));
   }
   models::XResNet small_encoder() {
     auto options = models::xresnet_options("xresnet18");
@@ -63,7 +71,7 @@ TEST_F(Convert, NamesGoThereAndBack) {
   EXPECT_EQ(file.metadata().at("arch"), "xresnet18");
   EXPECT_EQ(file.metadata().at("width"), "4");
   models::XResNet loaded = small_encoder();
-  nn::load_state_dict(loaded, file);
+  load(loaded, "c.safetensors");
 }
 
 TEST_F(Convert, TakesTheModelOutOfACheckpoint) {
@@ -93,6 +101,108 @@ TEST_F(Convert, ConvertsRealTensorsOnly) {
       convert({"a.safetensors", "c.pth", "--dtype", "float16", "--strict", "off"});
   EXPECT_EQ(loose.code, 0);
   EXPECT_NE(loose.out.find("became infinite"), std::string::npos);
+}
+
+// A checkpoint as training programs save it: dicts in a dict.
+TEST_F(Convert, FindsTheWeightsInNestedDicts) {
+  io::detail::PickleWriter p;
+  const auto tensor = [&] {
+    p.global("torch._utils", "_rebuild_tensor_v2").opcode('(').opcode('(').text("storage");
+    p.global("torch", "FloatStorage").text("0").text("cpu").integer(1).opcode('t').opcode('Q');
+    p.integer(0).opcode(')').opcode(')').opcode('\x89').opcode('N').opcode('t').opcode('R');
+  };
+  p.opcode('}').opcode('(').text("a").opcode('}').text("w");
+  tensor();
+  p.opcode('s').text("b").opcode('}').text("v");
+  tensor();
+  p.opcode('s').opcode('u').opcode('.');
+  const auto write = [&](const std::string& pickle) {
+    io::ZipWriter zip(dir_ / "a.pth");
+    zip.add("t/data.pkl", pickle);
+    zip.add("t/data/0", std::string_view("\0\0\x80\x3f", 4));
+    zip.commit();
+  };
+  write(p.bytes());
+  expect_wrong({"a.pth", "b.npz"},
+               "holds 'a.' (1 tensors), 'b.' (1 tensors); choose one by --prefix");
+  EXPECT_EQ(convert({"a.pth", "b.npz", "--prefix", "b."}).code, 0);
+  EXPECT_EQ(io::NpzFile(dir_ / "b.npz").tensors().at(0).name, "v");
+  EXPECT_EQ(convert({"a.pth", "c.npz", "--prefix", ""}).code, 0);
+  EXPECT_EQ(io::NpzFile(dir_ / "c.npz").tensors().size(), 2u);
+  std::string known = p.bytes();  // "state_dict" for "a"
+  known.replace(known.find("X\1"), 6, std::string("X\x0a\0\0\0state_dict", 15));
+  write(known);
+  const Outcome result = convert({"a.pth", "d.npz"});
+  EXPECT_NE(result.out.find("taking 'state_dict.'"), std::string::npos) << result.out << result.err;
+  EXPECT_EQ(io::NpzFile(dir_ / "d.npz").tensors().at(0).name, "w");
+}
+
+// timm's resnet18d, written out in PyTorch by its description, and the xresnet18 that its weights
+// become: the same numbers.
+TEST_F(Convert, TimmsNetworkComputesTheSameHere) {
+  std::ofstream(dir_ / "timm.py") << R"(
+import torch
+from torch import nn
+import torch.nn.functional as F
+torch.manual_seed(3)
+class Block(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        self.downsample = None if i == o else nn.Sequential(
+            nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),
+            nn.Conv2d(i, o, 1, bias=False), nn.BatchNorm2d(o))
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+class Net(nn.Module):
+    def __init__(self, w):
+        super().__init__()
+        c = lambda i, o, s: nn.Conv2d(i, o, 3, s, 1, bias=False)
+        self.conv1 = nn.Sequential(c(3, w // 2, 2), nn.BatchNorm2d(w // 2), nn.ReLU(),
+                                   c(w // 2, w // 2, 1), nn.BatchNorm2d(w // 2), nn.ReLU(),
+                                   c(w // 2, w, 1))
+        self.bn1 = nn.BatchNorm2d(w)
+        i = w
+        for n in range(4):
+            o = w << n
+            setattr(self, f'layer{n + 1}', nn.Sequential(Block(i, o, 1 if n == 0 else 2), Block(o, o, 1)))
+            i = o
+        self.fc = nn.Linear(i, 10)
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        for n in range(4): x = getattr(self, f'layer{n + 1}')(x)
+        return torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+net = Net(8)
+for m in net.modules():
+    if isinstance(m, nn.BatchNorm2d):
+        nn.init.uniform_(m.weight, 0.5, 1.5); nn.init.normal_(m.bias)
+        m.running_mean.normal_(); m.running_var.uniform_(0.5, 1.5)
+net.eval()
+x = torch.randn(2, 3, 45, 70)
+torch.save({'state_dict': net.state_dict(), 'arch': 'resnet18d'}, 'timm.pth')
+with torch.no_grad(): torch.save({'x': x.permute(0, 2, 3, 1), 'y': net(x)}, 'values.pth')
+)";
+  std::ostringstream command;
+  command << "cd '" << dir_.path().string() << "' && /usr/bin/python3 timm.py 2>/dev/null";
+  if (std::system(command.str().c_str()) != 0) GTEST_SKIP() << "no PyTorch in /usr/bin/python3";
+  const Outcome result = convert(
+      {"timm.pth", "ours.safetensors", "--map", "timm", "--arch", "xresnet18", "--width", "8"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.out.find("2 left out by the map timm (fc.weight, fc.bias)"), std::string::npos)
+      << result.out;
+  auto options = models::xresnet_options("xresnet18");
+  options.width = 8;
+  models::XResNet encoder(options);
+  load(encoder, "ours.safetensors");
+  nn::set_training(encoder, false);
+  const io::TorchFile values(dir_ / "values.pth");
+  const NoGrad no_grad;
+  const auto y = encoder(Variable<float>(io::to_tensor<float>(values.at("x")))).value();
+  // Sums in another order through 20 layers of float.
+  EXPECT_TRUE(test::near_l2(test::to_double(y.to_vector()),
+                            test::to_double(values.at("y").values<float>()), 1e-5));
 }
 
 TEST_F(Convert, WrongInputLeavesNoFileAndReplacesNone) {
