@@ -91,6 +91,14 @@ TEST(Csv, NamesAMissingColumnAndABadNumber) {
   }
 }
 
+// In time that grows with their number, not with its square, which would be minutes.
+TEST(Csv, ReadsAHeaderOfManyColumns) {
+  std::string text = "0";
+  for (int i = 1; i < 200000; ++i) text.append(",").append(std::to_string(i));
+  EXPECT_EQ(parse_csv(text, "t.csv").header.size(), 200000u);
+  EXPECT_THROW(parse_csv(text + ",7", "t.csv"), FileError);
+}
+
 TEST(CsvWriter, ReadsBackWhatWasWritten) {
   const test::TempDir dir;
   const Rows rows{{"plain", "with, comma"}, {"\"quoted\"", "two\nlines"}, {"", " spaces "}};

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <system_error>
 #include <type_traits>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -143,9 +144,10 @@ inline CsvTable parse_csv(std::string_view text, std::string source,
   require<FileError>(!parser.at_end(), table.source, ": empty, want at least a header row");
   table.header = parser.row();
   require<FileError>(!detail::is_blank(table.header), table.source, ":1: blank, want a header row");
-  for (auto name = table.header.begin(); name != table.header.end(); ++name) {
-    require<FileError>(std::find(table.header.begin(), name, *name) == name, table.source,
-                       ":1: two columns named ", detail::quoted_text(*name));
+  std::unordered_set<std::string_view> names;  // a hostile header may have millions
+  for (const std::string& name : table.header) {
+    require<FileError>(names.insert(name).second, table.source, ":1: two columns named ",
+                       detail::quoted_text(name));
   }
   while (!parser.at_end()) {
     const std::size_t line = parser.line();
