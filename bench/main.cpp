@@ -1,10 +1,11 @@
-// The main of every bench: Google Benchmark's, with MWALIMU_THREADS obeyed and the machine's copy
-// bandwidth, which the `roof` counters refer to, in the context of the report.
+// The main of every bench: Google Benchmark's, with MWALIMU_THREADS obeyed and the copy bandwidths of
+// the machine and of its device, which the `roof` counters refer to, in the context of the report.
 #include <benchmark/benchmark.h>
 
 #include <cstdio>
 #include <string>
 
+#include "device.hpp"
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/parallel.hpp"
 #include "support.hpp"
@@ -17,9 +18,17 @@ int main(int argc, char** argv) {
     benchmark::AddCustomContext("threads", std::to_string(mwalimu::num_threads()));
     benchmark::AddCustomContext("copy_gigabytes_per_second",
                                 std::to_string(mwalimu::bench::copy_bandwidth() / 1e9));
+    if constexpr (mwalimu::kCuda) {
+      if (mwalimu::bench::why_no_device().empty()) {
+        benchmark::AddCustomContext("device", mwalimu::gpu::Driver::info(0).name);
+        benchmark::AddCustomContext(
+            "device_copy_gigabytes_per_second",
+            std::to_string(mwalimu::bench::device_copy_bandwidth() / 1e9));
+      }
+    }
     benchmark::RunSpecifiedBenchmarks();
     return 0;
-  } catch (const mwalimu::ValueError& error) {
+  } catch (const mwalimu::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 2;
   }
