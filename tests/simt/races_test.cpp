@@ -303,6 +303,49 @@ TEST(SimtRaces, BlocksThatDoNotMeetAreFound) {
   expect_neighbour_block<false>(expect_clean);
 }
 
+// Three rounds of shared and global memory with a grid barrier between; the fault leaves out the
+// last.
+template <bool kFault>
+__global__ void rounds_kernel(float* values, float* out) {
+  __shared__ float s[64];
+  const int t = threadIdx.x, b = blockIdx.x, blocks = gridDim.x;
+  s[t] = static_cast<float>(t);
+  values[b * 64 + t] = 1;
+  grid_sync();
+  const float other = s[63 - t] + values[(b + 1) % blocks * 64 + t];  // rounds: first
+  grid_sync();
+  s[63 - t] = other;
+  values[(b + 1) % blocks * 64 + t] = other;  // rounds: write
+  if (!kFault) grid_sync();
+  out[b * 64 + t] = s[t] + values[b * 64 + t];  // rounds: read
+}
+
+template <bool kFault>
+void expect_rounds(const std::function<void(const Trial&)>& expect) {
+  Buffer<float> values(4 * 64), out(4 * 64);
+  expect({[&] {
+            values.poison();
+            out.poison();
+            launch_cooperative(rounds_kernel<kFault>, 4, 64, 0, nullptr, values.get(), out.get());
+          },
+          [&] {
+            for (int i = 0; i < 4 * 64; ++i) {
+              // other is 63 - t + 1; s[t] is that of thread 63 - t, values[t] that of thread t.
+              if (out.copy()[i] != static_cast<float>(i % 64 + 1 + 64 - i % 64)) return false;
+            }
+            return true;
+          }});
+}
+
+TEST(SimtRaces, GridBarriersOrderBlocksAndTheirThreads) {
+  expect_rounds<true>([](const Trial& trial) {
+    expect_found(trial, true,
+                 {"race on __shared__ s", "race on global memory", "by another block's thread",
+                  MWALIMU_AT("rounds: write"), MWALIMU_AT("rounds: read")});
+  });
+  expect_rounds<false>(expect_clean);
+}
+
 // --- Uninitialised shared memory
 // ------------------------------------------------------------------
 
@@ -368,7 +411,8 @@ TEST(SimtRaces, DynamicSharedMemoryIsCheckedToo) {
 // --- Asynchronous copies
 // --------------------------------------------------------------------------
 
-template <bool kFault>
+// Two stages in flight. kFirst, kSecond: how many may still be on their way when each is read.
+template <int kFirst, int kSecond>
 __global__ void staged_kernel(const float* in, float* out) {
   __shared__ float4 s[2][32];
   const int t = threadIdx.x;
@@ -376,13 +420,13 @@ __global__ void staged_kernel(const float* in, float* out) {
   __pipeline_commit();
   __pipeline_memcpy_async(&s[1][t], in + 128 + 4 * t, 16);
   __pipeline_commit();
-  if (!kFault) __pipeline_wait_prior(1);
-  out[t] = s[0][t].x;  // staged: read
-  __pipeline_wait_prior(0);
-  out[32 + t] = s[1][t].w;
+  __pipeline_wait_prior(kFirst);
+  out[t] = s[0][t].x;  // staged: first
+  __pipeline_wait_prior(kSecond);
+  out[32 + t] = s[1][t].w;  // staged: second
 }
 
-template <bool kFault>
+template <int kFirst, int kSecond>
 auto staged() {
   const std::vector<float> in = ramp(256);
   std::vector<float> want(64);
@@ -390,14 +434,16 @@ auto staged() {
     want[t] = in[4 * t];
     want[32 + t] = in[128 + 4 * t + 3];
   }
-  return std::make_unique<Map<void (*)(const float*, float*)>>(staged_kernel<kFault>, 1, 32, in,
-                                                               want);
+  return std::make_unique<Map<void (*)(const float*, float*)>>(staged_kernel<kFirst, kSecond>, 1,
+                                                               32, in, want);
 }
 
 TEST(SimtRaces, AsynchronousCopyNotWaitedForIsFound) {
-  expect_found(staged<true>()->trial(), true,
-               {"uninitialised read on __shared__ s", MWALIMU_AT("staged: read")});
-  expect_clean(staged<false>()->trial());
+  expect_found(staged<2, 0>()->trial(), true,
+               {"uninitialised read on __shared__ s", MWALIMU_AT("staged: first")});
+  expect_found(staged<1, 1>()->trial(), true,
+               {"uninitialised read on __shared__ s", MWALIMU_AT("staged: second")});
+  expect_clean(staged<1, 0>()->trial());
 }
 
 TEST(SimtRaces, FindingsAreOnlyCountedWhereAskedTo) {

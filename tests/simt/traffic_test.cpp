@@ -141,6 +141,32 @@ TEST_F(SimtTraffic, BytesReadTwiceAreCountedTwiceAndBroadcastsOnce) {
   EXPECT_EQ(t.distinct_read, kMatrix);
 }
 
+template <class T>
+__global__ void banks_kernel(const T* in, T* out) {
+  __shared__ T s[128];
+  const int t = threadIdx.x;
+  for (int i = t; i < 128; i += 32) s[i] = in[i];
+  __syncthreads();
+  T sum = s[5];           // banks: broadcast
+  sum += s[t / 2];        // banks: pairs
+  sum += s[2 * t];        // banks: stride 2
+  sum += s[4 * (t % 8)];  // banks: four lanes a word, four banks apart
+  out[t] = sum;
+}
+
+TEST_F(SimtTraffic, LanesThatReadOneWordDoNotConflict) {
+  Matrices m;
+  m.run(banks_kernel<float>, 1, 32);
+  const auto factor = [](const char* mark) {
+    return line_of(last_traffic(), std::stoi(line_marked(__FILE__, mark)), true, false)
+        .conflict_factor();
+  };
+  EXPECT_EQ(factor("banks: broadcast"), 1.0);
+  EXPECT_EQ(factor("banks: pairs"), 1.0);
+  EXPECT_EQ(factor("banks: stride 2"), 2.0);
+  EXPECT_EQ(factor("banks: four lanes a word, four banks apart"), 1.0);
+}
+
 TEST_F(SimtTraffic, LaunchesAreFoundByTheirKernelsName) {
   Matrices m;
   m.run(copy_kernel<4>, kSide * kSide / 1024, 256);
