@@ -148,6 +148,122 @@ TEST(Tsne, SweepEqualsSingleRuns) {
   }
 }
 
+TEST(Tsne, PreparedInputServesEveryPerplexityAndStart) {
+  const index_t n = 90, d = 6;
+  const std::vector<float> x = normal_points(n, d, 3);
+  TsneOptions o{.perplexity = 20, .seed = 4, .main_iterations = 60};
+  const TsneInput input = prepare_tsne(Points(x, n, d), o);
+  EXPECT_EQ(input.neighbors.k, 60);
+  for (const double perplexity : {20.0, 4.0}) {
+    o.perplexity = perplexity;
+    const TsneResult r = tsne(input, o), alone = tsne(Points(x, n, d), o);
+    EXPECT_EQ(r.map, alone.map);
+    EXPECT_EQ(r.neighbors, alone.neighbors);
+  }
+  // From the other map: like it, and unlike the map from the principal components.
+  const TsneResult first = tsne(input, o);
+  const std::vector<float> start = rescaled_start(first.map, n, 2);
+  o.start = Start::given;
+  o.given_start = start;
+  o.perplexity = 8;
+  const TsneResult aligned = tsne(input, o);
+  EXPECT_TRUE(aligned.warnings.empty());
+  o.start = Start::pca;
+  EXPECT_NE(tsne(input, o).map, aligned.map);
+
+  o.perplexity = 21;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { tsne(input, o); }),
+                       "takes 63 neighbours, the input has 60"));
+  o.perplexity = 4;
+  o.components = 3;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { tsne(input, o); }), "want 2 components"));
+}
+
+TEST(Tsne, RescaledStartIsCentredAndNarrow) {
+  const index_t n = 50;
+  std::vector<float> map = normal_points(n, 2, 30);
+  for (index_t i = 0; i < n; ++i) map[2 * i] = 100 + 30 * map[2 * i];
+  const std::vector<float> start = rescaled_start(map, n, 2);
+  double mean = 0, square = 0;
+  for (index_t i = 0; i < n; ++i) mean += start[2 * i] / 50.0;
+  for (index_t i = 0; i < n; ++i) square += std::pow(start[2 * i] - mean, 2) / 50;
+  EXPECT_NEAR(mean, 0, 1e-9);
+  EXPECT_NEAR(std::sqrt(square), 1e-4, 1e-9);
+  // One factor for both columns: the shape stays.
+  EXPECT_NEAR((start[3] - start[1]) / (start[2] - start[0]), (map[3] - map[1]) / (map[2] - map[0]),
+              1e-3);
+  EXPECT_EQ(rescaled_start(std::vector<float>(8, 3.0f), 4, 2), std::vector<float>(8, 3.0f));
+  EXPECT_THROW(rescaled_start(map, n, 3), ShapeError);
+}
+
+TEST(Tsne, PrecomputedNeighboursAndDistances) {
+  const index_t n = 60, d = 4;
+  const std::vector<float> x = normal_points(n, d, 31);
+  std::vector<float> distance(n * n);
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t j = 0; j < n; ++j) {
+      distance[i * n + j] = static_cast<float>(test::square_distance(Points(x, n, d), i, j));
+    }
+  }
+  const NeighborList list = neighbors_of_distances(distance, n, 24);
+  EXPECT_EQ(list.index, nearest_neighbors(Points(x, n, d), 24).index);
+  TsneOptions o{.perplexity = 8, .start = Start::random, .seed = 5, .main_iterations = 50};
+  const TsneResult r = tsne(prepare_tsne(list, o), o), direct = tsne(Points(x, n, d), o);
+  EXPECT_NEAR(r.kl, direct.kl, 1e-2 * direct.kl);  // distances differ in their last bits
+
+  o.start = Start::pca;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { prepare_tsne(list, o); }), "without points"));
+  o.start = Start::random;
+  NeighborList bad = list;
+  bad.index[5 * 24 + 3] = 5;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { prepare_tsne(bad, o); }),
+                       "neighbour 3 of point 5 is 5"));
+  bad.index[5 * 24 + 3] = -1;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { prepare_tsne(bad, o); }), "is -1"));
+  bad = list;
+  bad.square_distance[7] = 0;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { prepare_tsne(bad, o); }), "ascending"));
+  bad = list;
+  bad.index.pop_back();
+  EXPECT_THROW(prepare_tsne(bad, o), ShapeError);
+  distance[3] = -1;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { neighbors_of_distances(distance, n, 5); }),
+                       "row 0, column 3 is -1"));
+}
+
+TEST(Tsne, SweepTellsItsCallbackWhichMap) {
+  const index_t n = 40, d = 3;
+  const std::vector<float> x = normal_points(n, d, 32);
+  std::vector<std::pair<std::size_t, double>> seen;
+  TsneOptions o{.early_iterations = 10, .main_iterations = 0, .callback_every = 10};
+  o.callback = [&](const TsneProgress& at) {
+    seen.emplace_back(at.run, at.perplexity);
+    return true;
+  };
+  tsne_sweep(Points(x, n, d), std::vector<double>{6, 3}, o);
+  EXPECT_EQ(seen, (std::vector<std::pair<std::size_t, double>>{{0, 6}, {1, 3}}));
+}
+
+TEST(Tsne, LateIterationsExaggerateTheEndOnly) {
+  const detail::Plan plan =
+      detail::plan({.main_iterations = 500, .late_exaggeration = 4, .late_iterations = 100}, 600);
+  EXPECT_EQ(plan.step(249).exaggeration, 12);
+  EXPECT_EQ(plan.step(250).exaggeration, 1);
+  EXPECT_EQ(plan.step(649).exaggeration, 1);
+  EXPECT_EQ(plan.step(650).exaggeration, 4);
+  EXPECT_EQ(plan.step(650).rate, 150);  // n / exaggeration
+  EXPECT_EQ(plan.total, 750);
+  // More of them than main iterations: all are late.
+  EXPECT_EQ(detail::plan({.main_iterations = 50, .late_iterations = 100}, 600).late_begin, 250);
+  const index_t n = 60, d = 4;
+  const std::vector<float> x = normal_points(n, d, 33);
+  TsneOptions o{.perplexity = 10};
+  const double loose = deviation(tsne(Points(x, n, d), o).map, 2);
+  o.late_exaggeration = 4;
+  o.late_iterations = 150;
+  EXPECT_LT(deviation(tsne(Points(x, n, d), o).map, 2), 0.8 * loose) << loose;
+}
+
 TEST(Tsne, SelectPerplexityTakesTheSmallestCriterion) {
   std::vector<TsneResult> results(3);
   const double perplexity[] = {5, 30, 100}, kl[] = {1.0, 0.5, 0.45};

@@ -46,6 +46,12 @@ inline double allowed_perplexity(double asked, index_t n, PerplexityPolicy polic
   return used;
 }
 
+inline void check_extents(const Points& x) {
+  require<ValueError>(x.n() >= 4, "tsne: want at least 4 points, got ", x.n());
+  require<ValueError>(x.n() < index_t{1} << 31, "tsne: want fewer than 2^31 points, got ", x.n());
+  require<ValueError>(x.d() >= 1, "tsne: want at least 1 column, got ", x.d());
+}
+
 /// The map to start from, (n, components).
 inline std::vector<float> start_map(const Points& x, const TsneOptions& o,
                                     std::vector<std::string>& warnings) {
@@ -106,53 +112,157 @@ inline void require_perplexity(double perplexity, index_t n) {
   detail::allowed_perplexity(perplexity, n, PerplexityPolicy::strict, none);
 }
 
+/// What all maps of the same points share, found once: neighbours and the map to start from.
+struct TsneInput {
+  NeighborList neighbors;                  ///< for the largest perplexity that will be asked for
+  std::vector<float> start;                ///< (n, components)
+  int components = 2;                      ///< of the start
+  index_t pca_dims = 0;                    ///< that the points were reduced to; 0: they were not
+  std::vector<std::string> warnings = {};  ///< one line each
+};
+
+/// Checks points, finds their neighbours and the map to start from.
+///
+/// @param x        as for tsne().
+/// @param options  perplexity is the largest that tsne(input, ...) will be asked for; components,
+///                 metric, pca_dims, start, given_start, jitter and seed count, the rest does not.
+/// @throws  as tsne().
+inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
+  detail::check_extents(x);
+  detail::check(options);
+  std::vector<std::string> none;
+  const double largest =
+      detail::allowed_perplexity(options.perplexity, x.n(), options.perplexity_policy, none);
+  require_usable(x, "tsne: the data");
+
+  TsneInput input;
+  input.components = options.components;
+  Points points = x;
+  std::vector<float> reduced;
+  if (options.pca_dims > 0 && options.pca_dims < std::min(x.n(), x.d())) {
+    const Pca p = pca(x, options.pca_dims, options.seed);
+    reduced.assign(p.scores.begin(), p.scores.end());
+    input.pca_dims = options.pca_dims;
+    points = Points(reduced, x.n(), input.pca_dims);
+  }
+  input.start = detail::start_map(points, options, input.warnings);
+  input.neighbors = nearest_neighbors(points, neighbors_for(largest, x.n()), options.metric);
+  return input;
+}
+
+/// The same for neighbours found elsewhere. Without the points there are no principal components:
+/// the map starts from options.given_start, or at random.
+/// @throws ValueError  options.start is Start::pca, or the list is not usable.
+inline TsneInput prepare_tsne(NeighborList neighbors, const TsneOptions& options) {
+  require<ValueError>(neighbors.n >= 4, "tsne: want at least 4 points, got ", neighbors.n);
+  detail::check(options);
+  require_usable(neighbors, "tsne: the neighbours");
+  require<ValueError>(options.start != Start::pca,
+                      "tsne: neighbours without points have no principal components; want "
+                      "Start::random or Start::given");
+  TsneInput input;
+  input.components = options.components;
+  input.start = detail::start_map(Points({}, neighbors.n, 0), options, input.warnings);
+  input.neighbors = std::move(neighbors);
+  return input;
+}
+
+/// One map of prepared points.
+///
+/// @param options  perplexity, its policy, and all that concerns the optimiser. Start::given starts
+///                 from given_start instead of input.start: with rescaled_start() of another map,
+///                 maps of several perplexities look alike and can be compared by eye.
+/// @throws ValueError  a perplexity that needs more neighbours than input has, or components other
+///                     than those of the input's start; and as tsne().
+inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
+  const index_t n = input.neighbors.n;
+  detail::check(options);
+  std::vector<std::string> warnings;
+  const double perplexity =
+      detail::allowed_perplexity(options.perplexity, n, options.perplexity_policy, warnings);
+  const index_t k = neighbors_for(perplexity, n);
+  require<ValueError>(k <= input.neighbors.k, "tsne: perplexity ", perplexity, " takes ", k,
+                      " neighbours, the input has ", input.neighbors.k,
+                      "; prepare it for the largest perplexity");
+  std::vector<float> start;
+  if (options.start == Start::given) {
+    start = detail::start_map(Points({}, n, 0), options, warnings);
+  } else {
+    require<ValueError>(options.components == input.components, "tsne: want ", input.components,
+                        " components as in the input's start, got ", options.components);
+    start = input.start;
+  }
+  const Affinities p = k == input.neighbors.k
+                           ? affinities(input.neighbors, perplexity)
+                           : affinities(truncated(input.neighbors, k), perplexity);
+  TsneResult r = optimise(p, initial_state(std::move(start)), options);
+  r.neighbors = k;
+  r.pca_dims = input.pca_dims;
+  r.warnings = std::move(warnings);
+  r.warnings.insert(r.warnings.end(), input.warnings.begin(), input.warnings.end());
+  return r;
+}
+
+/// A map as a start for another: centred, and scaled so that the wider column has standard
+/// deviation 1e-4. A map of no width stays as it is.
+/// @param map  (n, components) finite values.
+/// @throws ShapeError  map.size() != n * components.
+inline std::vector<float> rescaled_start(std::span<const float> map, index_t n, int components) {
+  require<ShapeError>(n >= 1 && static_cast<index_t>(map.size()) == n * components,
+                      "rescaled_start: want ", n, " x ", components, " values, got ", map.size());
+  const Points rows(map, n, components);
+  std::vector<double> mean(components, 0.0);
+  double widest = 0;
+  for (int c = 0; c < components; ++c) {
+    for (index_t i = 0; i < n; ++i) mean[c] += rows.row(i)[c];
+    mean[c] /= static_cast<double>(n);
+    double square = 0;
+    for (index_t i = 0; i < n; ++i) square += std::pow(rows.row(i)[c] - mean[c], 2);
+    widest = std::max(widest, std::sqrt(square / static_cast<double>(n)));
+  }
+  std::vector<float> out(map.begin(), map.end());
+  if (!(widest > 0)) return out;
+  for (index_t i = 0; i < n; ++i) {
+    for (int c = 0; c < components; ++c) {
+      float& v = out[i * components + c];
+      v = static_cast<float>((v - mean[c]) * (1e-4 / widest));
+    }
+  }
+  return out;
+}
+
 /// Maps of the same points for several perplexities. Neighbours (for the largest perplexity) and
 /// principal components are found once.
 ///
 /// @param perplexities  in any order, at least one; options.perplexity is not used.
 /// @return  one result for each, in the order given; warnings about the input are in all of them.
+///          Fewer if options.stop was requested: the last is then the one interrupted.
 /// @throws  as tsne().
+///
+/// A callback reads TsneProgress::run to know which of the maps it sees.
 inline std::vector<TsneResult> tsne_sweep(const Points& x, std::span<const double> perplexities,
                                           const TsneOptions& options = {}) {
   require<ValueError>(!perplexities.empty(), "tsne_sweep: want at least one perplexity");
-  require<ValueError>(x.n() >= 4, "tsne: want at least 4 points, got ", x.n());
-  require<ValueError>(x.n() < index_t{1} << 31, "tsne: want fewer than 2^31 points, got ", x.n());
-  require<ValueError>(x.d() >= 1, "tsne: want at least 1 column, got ", x.d());
-  detail::check(options);
-  std::vector<double> used;
-  std::vector<std::vector<std::string>> warnings(perplexities.size());
-  for (std::size_t s = 0; s < perplexities.size(); ++s) {
-    used.push_back(
-        detail::allowed_perplexity(perplexities[s], x.n(), options.perplexity_policy, warnings[s]));
+  detail::check_extents(x);
+  TsneOptions o = options;
+  for (const double perplexity : perplexities) {  // all are checked before any work
+    std::vector<std::string> none;
+    detail::allowed_perplexity(perplexity, x.n(), o.perplexity_policy, none);
   }
-  require_usable(x, "tsne: the data");
-
-  Points points = x;
-  std::vector<float> reduced;
-  index_t pca_dims = 0;
-  if (options.pca_dims > 0 && options.pca_dims < std::min(x.n(), x.d())) {
-    const Pca p = pca(x, options.pca_dims, options.seed);
-    reduced.assign(p.scores.begin(), p.scores.end());
-    pca_dims = options.pca_dims;
-    points = Points(reduced, x.n(), pca_dims);
-  }
-  std::vector<std::string> start_warnings;
-  const std::vector<float> start = detail::start_map(points, options, start_warnings);
-  const double largest = *std::max_element(used.begin(), used.end());
-  const NeighborList list =
-      nearest_neighbors(points, neighbors_for(largest, x.n()), options.metric);
-
+  o.perplexity = *std::max_element(perplexities.begin(), perplexities.end());
+  const TsneInput input = prepare_tsne(x, o);
+  if (o.start == Start::given) o.start = Start::pca;  // it is the input's start by now
   std::vector<TsneResult> results;
-  for (std::size_t s = 0; s < used.size(); ++s) {
-    const index_t k = neighbors_for(used[s], x.n());
-    const Affinities p =
-        k == list.k ? affinities(list, used[s]) : affinities(truncated(list, k), used[s]);
-    TsneResult r = optimise(p, initial_state(start), options);
-    r.neighbors = k;
-    r.pca_dims = pca_dims;
-    r.warnings = std::move(warnings[s]);
-    r.warnings.insert(r.warnings.end(), start_warnings.begin(), start_warnings.end());
-    results.push_back(std::move(r));
+  for (std::size_t s = 0; s < perplexities.size(); ++s) {
+    o.perplexity = perplexities[s];
+    if (options.callback) {
+      o.callback = [&](const TsneProgress& progress) {
+        TsneProgress at = progress;
+        at.run = s;
+        return options.callback(at);
+      };
+    }
+    results.push_back(tsne(input, o));
     if (results.back().reason == StopReason::cancelled) break;
   }
   return results;

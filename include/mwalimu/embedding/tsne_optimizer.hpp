@@ -149,7 +149,7 @@ inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptio
       break;
     }
     const bool early = iteration < plan.early;
-    result.gradient_norm = descent.step(early ? plan.early_step : plan.main_step);
+    result.gradient_norm = descent.step(plan.step(iteration));
     ++iteration;
     if (!std::isfinite(result.gradient_norm)) {
       throw DivergenceError(mwalimu::detail::concatenate(
@@ -168,7 +168,7 @@ inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptio
     if (call) {
       const std::vector<float> map = descent.map().rows();
       if (!options.callback({iteration, plan.total, early ? Phase::early_exaggeration : Phase::main,
-                             kl, result.gradient_norm, map})) {
+                             kl, result.gradient_norm, map, p.perplexity})) {
         result.reason = StopReason::callback;
         break;
       }

@@ -61,6 +61,8 @@ struct TsneProgress {
   double kl = 0;                    ///< of P without exaggeration, in nats
   double gradient_norm = 0;         ///< |dKL/dY| of the step just taken, with its exaggeration
   std::span<const float> map = {};  ///< (n, components), valid during the call
+  double perplexity = 0;            ///< of the map being made
+  std::size_t run = 0;              ///< its position in a sweep
 };
 
 struct TsneOptions {
@@ -79,8 +81,11 @@ struct TsneOptions {
   std::optional<int> early_iterations = {}, main_iterations = {};  ///< unset: the schedule's
   std::optional<double> learning_rate = {};                        ///< for F; unset: the schedule's
   double early_exaggeration = 12;
-  double late_exaggeration = 1;  ///< of the main phase; > 1 tightens clusters of very large sets
-  double max_step_norm = 5;      ///< a longer step of a point is shortened to this
+  /// Of the main phase: > 1 tightens the clusters of very large sets.
+  double late_exaggeration = 1;
+  /// Only the last so many of the main iterations take late_exaggeration; unset: all of them.
+  std::optional<int> late_iterations = {};
+  double max_step_norm = 5;  ///< a longer step of a point is shortened to this
 
   double min_gradient_norm = 0;           ///< stop the main phase below it; 0: never
   int iterations_without_progress = 300;  ///< of KL, checked every 50; 0: never stop for it
@@ -134,6 +139,9 @@ inline void check(const TsneOptions& o) {
   require<ValueError>(o.early_exaggeration >= 1 && o.late_exaggeration >= 1,
                       "tsne: want exaggerations >= 1, got ", o.early_exaggeration, " and ",
                       o.late_exaggeration);
+  require<ValueError>(o.late_iterations.value_or(0) >= 0,
+                      "tsne: want no negative number of late iterations, got ",
+                      o.late_iterations.value_or(0));
   require<ValueError>(o.max_step_norm > 0, "tsne: want max_step_norm > 0, got ", o.max_step_norm);
   require<ValueError>(o.jitter >= 0 && o.pca_dims >= 0 && o.min_gradient_norm >= 0 &&
                           o.iterations_without_progress >= 0 && o.callback_every >= 1,
@@ -145,24 +153,34 @@ inline void check(const TsneOptions& o) {
 
 /// The schedule with the caller's wishes applied.
 struct Plan {
-  int early, total;
+  int early, late_begin, total;
   struct Step {
     double exaggeration, rate, momentum;
-  } early_step, main_step;
+  } early_step, main_step, late_step;
+
+  /// What the step after `iteration` of them is made with.
+  const Step& step(int iteration) const {
+    if (iteration < early) return early_step;
+    return iteration < late_begin ? main_step : late_step;
+  }
 };
 
 inline Plan plan(const TsneOptions& o, index_t n) {
   const bool classic = o.schedule == Schedule::classic;
-  const double early = std::max(o.early_exaggeration, o.late_exaggeration);
   const auto rate = [&](double exaggeration) {
     if (o.learning_rate) return *o.learning_rate;
     const double points = static_cast<double>(n);
     return classic ? std::max(200.0, points / 12) : points / exaggeration;
   };
+  const double early = std::max(o.early_exaggeration, o.late_exaggeration);
+  const double main = o.late_iterations ? 1 : o.late_exaggeration;
   const int first = o.early_iterations.value_or(250);
+  const int second = o.main_iterations.value_or(classic ? 750 : 500);
   return {first,
-          first + o.main_iterations.value_or(classic ? 750 : 500),
+          first + second - std::min(second, o.late_iterations.value_or(0)),
+          first + second,
           {early, rate(early), classic ? 0.5 : 0.8},
+          {main, rate(main), 0.8},
           {o.late_exaggeration, rate(o.late_exaggeration), 0.8}};
 }
 
