@@ -16,6 +16,7 @@
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/gpu/graph.hpp"
+#include "mwalimu/models/architecture.hpp"
 #include "mwalimu/train/swav_trainer.hpp"
 
 namespace {
@@ -34,12 +35,15 @@ struct Options {
 
 train::SwavTrainerOptions trainer_options(const Options& options) {
   train::SwavTrainerOptions trainer;
-  trainer.encoder = models::xresnet_options(options.arch);
-  trainer.encoder.width = options.width;
+  trainer.encoder = models::Architecture{.arch = options.arch,
+                                         .width = options.width,
+                                         .channels = 3,
+                                         .pooling = models::Pooling::concat}
+                        .options();
   trainer.head.prototypes = options.prototypes;
   trainer.batch = options.batch;
   trainer.steps = options.all_steps();
-  trainer.queue_length = 0;
+  trainer.queue.length = 0;
   trainer.optimizer = optim::SgdOptions{.momentum = 0.9};
   trainer.schedule = optim::Constant{.lr = 1e-3};
   trainer.precision = train::precision_of(options.precision);
@@ -146,13 +150,14 @@ template <class Step = train::DeviceSwavStep<>>
 Times run_on_gpu(const Options& options) {
   const Device device = Device::cuda();
   const auto settings = trainer_options(options);
-  models::SwavNetwork network(models::XResNet(settings.encoder), settings.head);
+  models::SwavNetwork network(models::Encoder(settings.encoder), settings.head);
   network.initialize(0);
   nn::set_training(network, true);
   optim::ParameterArena arena(network, device, train::element_type_of(settings.precision));
   optim::Optimizer optimizer(settings.optimizer, arena);
-  train::EmbeddingQueue queue(0, settings.head.embedding, options.batch, 0, device);
-  Step step(network, arena, optimizer, queue,
+  train::EmbeddingQueues queues(settings.queue, settings.loss.code_crops, settings.head.embedding,
+                                options.batch, 0, device);
+  Step step(network, arena, optimizer, queues,
             {.crops = settings.crops,
              .loss = settings.loss,
              .batch = options.batch,
@@ -229,7 +234,7 @@ int main(int argc, char** argv) {
             ->check(CLI::IsMember({"cpu", "cuda"}));
         app.add_option("--precision", options.precision, "float32, bfloat16 or float16")
             ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
-        app.add_option("--arch", options.arch, "xresnet18, xresnet34 or xresnet50");
+        app.add_option("--arch", options.arch, models::architecture_names());
         app.add_option("--width", options.width, "channels of the encoder's first stage")
             ->check(CLI::Range(2, 1024));
         app.add_option("--batch", options.batch, "samples a step")->check(CLI::Range(2, 65536));

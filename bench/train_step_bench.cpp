@@ -11,7 +11,7 @@
 #include "common/program.hpp"
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
-#include "mwalimu/models/xresnet.hpp"
+#include "mwalimu/models/architecture.hpp"
 #include "mwalimu/ops/cross_entropy.hpp"
 #include "mwalimu/optim/optimizer.hpp"
 #include "mwalimu/optim/parameter_arena.hpp"
@@ -27,7 +27,7 @@ struct Options {
 };
 
 struct Network {
-  models::XResNet encoder;
+  models::Encoder encoder;
   nn::Linear head;
 
   template <nn::ComputeType T>
@@ -43,7 +43,7 @@ struct Network {
 
 Network make_network(const Options& options) {
   Network network;
-  network.encoder = models::XResNet(models::xresnet_options(options.arch));
+  network.encoder = models::Encoder(models::encoder_options(options.arch));
   network.encoder.initialize(0);
   const index_t features = network.encoder.features();
   network.head = nn::Linear(features, options.classes, false);
@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
       {.description = "Times training steps on one fixed batch of random images.",
        .example = "train_step_bench --size 96 --batch 32 --steps 10"},
       [&](CLI::App& app) {
-        app.add_option("--arch", options.arch, "xresnet18, xresnet34 or xresnet50");
+        app.add_option("--arch", options.arch, models::architecture_names());
         app.add_option("--precision", options.precision, "float32 or bfloat16")
             ->check(CLI::IsMember({"float32", "bfloat16"}));
         app.add_option("--size", options.size, "pixels a side")->check(CLI::Range(1, 1024));

@@ -26,8 +26,9 @@ void declare(CLI::App& app, Options& o) {
   programs::add_training_options(app, o.training);
   auto& head = o.pretrain.trainer.head;
   auto& loss = o.pretrain.trainer.loss;
-  app.add_option("--arch", o.pretrain.arch, "xresnet18, xresnet34 or xresnet50");
-  app.add_option("--width", o.pretrain.width, "channels of the encoder's first stage");
+  app.add_option("--arch", o.pretrain.architecture.arch, models::architecture_names());
+  app.add_option("--width", o.pretrain.architecture.width,
+                 "channels of the encoder's first stage");
   app.add_option("--size", o.size, "side of the stored images, pixels; 0: that of the largest crop");
   programs::add_crop_options(app, o.crops);
   app.add_option("--images", o.images, "which part to learn from, without labels: train or all")
@@ -38,9 +39,9 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--epsilon", loss.epsilon, "entropy of the codes; smaller is sharper");
   app.add_option("--temperature", loss.temperature, "of the predictions");
   app.add_option("--sinkhorn-iterations", loss.sinkhorn_iterations, "rounds of balancing");
-  app.add_option("--queue-length", o.pretrain.trainer.queue_length,
+  app.add_option("--queue-length", o.pretrain.trainer.queue.length,
                  "past embeddings that join the codes, a multiple of --batch; 0: no queue");
-  app.add_option("--queue-start", o.pretrain.trainer.queue_start,
+  app.add_option("--queue-start", o.pretrain.trainer.queue.start,
                  "fraction of the run after which they do");
   app.add_option("--freeze-prototypes", o.pretrain.trainer.freeze_prototypes,
                  "steps during which the prototypes stand still; -1: all");

@@ -45,7 +45,7 @@ void declare(CLI::App& app, Options& o) {
       ->check(CLI::IsMember({"demo"}));
   app.add_option("--seeds", o.seeds, "how many runs, with --seed, --seed + 1, ...")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--arch", o.arch, "xresnet18, xresnet34 or xresnet50");
+  app.add_option("--arch", o.arch, models::architecture_names());
   app.add_option("--width", o.width, "channels of the encoder's first stage");
   app.add_option("--size", o.size, "side of the images, pixels");
   programs::add_crop_options(app, o.crops);
@@ -81,8 +81,8 @@ void declare(CLI::App& app, Options& o) {
 train::StudyOptions study_options(const Options& o, Device device) {
   train::StudyOptions study;
   auto& trainer = study.pretrain.trainer;
-  study.pretrain.arch = o.arch;
-  study.pretrain.width = o.width;
+  study.pretrain.architecture.arch = o.arch;
+  study.pretrain.architecture.width = o.width;
   study.pretrain.crops = programs::make_crop_options(o.crops);
   study.pretrain.epochs = o.epochs;
   study.pretrain.workers = o.workers;
@@ -90,8 +90,8 @@ train::StudyOptions study_options(const Options& o, Device device) {
   trainer.batch = o.batch;
   trainer.head = {.hidden = o.hidden, .embedding = o.embedding, .prototypes = o.prototypes};
   trainer.loss.epsilon = o.epsilon;
-  trainer.queue_length = o.queue_length;
-  trainer.queue_start = o.queue_start;
+  trainer.queue.length = o.queue_length;
+  trainer.queue.start = o.queue_start;
   trainer.freeze_prototypes = o.freeze_prototypes;
   trainer.optimizer = optim::optimizer_options(o.optimizer, 0.01);
   trainer.schedule = optim::make_schedule("one-cycle", o.lr);

@@ -37,7 +37,7 @@ data::ImageStore images(index_t count, int side) {
 
 SwavTrainerOptions small_options(Device device, Precision precision = Precision::float32) {
   SwavTrainerOptions options;
-  options.encoder = {.blocks = {1, 1, 1, 1}, .width = 8};
+  options.encoder = models::XResNetOptions{.blocks = {1, 1, 1, 1}, .width = 8};
   options.head = {.hidden = 16, .embedding = 8, .prototypes = 6};
   options.loss.epsilon = 0.05;
   options.batch = kBatch;

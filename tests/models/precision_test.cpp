@@ -106,7 +106,7 @@ TEST(Precision, WeightsAreThoseOfTheLastStep) {
     expect_fresh("a step");
   }
   EXPECT_LT(loss, first) << "it learns";
-  model.encoder.stem[0].conv.weight.mutable_value().fill(0.25f);
+  model.encoder.input_weight().mutable_value().fill(0.25f);
   expect_fresh("a written parameter");
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 SwavTrainerOptions small(std::int64_t steps) {
   SwavTrainerOptions options;
-  options.encoder = {.blocks = {1, 1, 1, 1}, .width = 8};
+  options.encoder = models::XResNetOptions{.blocks = {1, 1, 1, 1}, .width = 8};
   options.head = {.hidden = 16, .embedding = 8, .prototypes = 12};
   options.batch = 4;
   options.steps = steps;
@@ -165,7 +165,7 @@ TEST(SwavTrainer, Bfloat16ComputesWithTheWeightsOfTheLastStep) {
   for (int s = 0; s < 3; ++s) take_step(trainer);
   test::TempDir folder;
   nn::save_state_dict(folder.path() / "swav.safetensors", trainer.network());
-  models::SwavNetwork fresh(models::XResNet(options.encoder), options.head);
+  models::SwavNetwork fresh(models::Encoder(options.encoder), options.head);
   nn::load_state_dict(fresh, folder.path() / "swav.safetensors");
   const NoGrad no_grad;
   const nn::EvaluationMode a(fresh), b(trainer.network());

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "mwalimu/models/xresnet.hpp"
+#include "mwalimu/models/encoder.hpp"
 #include "mwalimu/ops/relu.hpp"
 
 namespace mwalimu::models {
@@ -51,11 +51,11 @@ struct ClassifierHead {
 
 /// Images (N, H, W, C) -> logits (N, classes).
 struct Classifier {
-  XResNet encoder;
+  Encoder encoder;
   ClassifierHead head;
 
   Classifier() = default;
-  Classifier(XResNet body, index_t classes, float dropout = 0.5f)
+  Classifier(Encoder body, index_t classes, float dropout = 0.5f)
       : encoder(std::move(body)), head(encoder.features(), classes, dropout) {}
 
   template <nn::ComputeType T>

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "mwalimu/models/xresnet.hpp"
+#include "mwalimu/models/encoder.hpp"
 #include "mwalimu/ops/concat.hpp"
 #include "mwalimu/ops/l2_normalize.hpp"
 #include "mwalimu/ops/relu.hpp"
@@ -44,7 +44,7 @@ struct Projector {
 /// Crops to scores against the prototypes.
 /// Source: Caron et al. 2020, arXiv:2006.09882, sec. 3.
 struct SwavNetwork {
-  XResNet encoder;
+  Encoder encoder;
   Projector projector;
   nn::Linear prototypes;  ///< rows are unit vectors c_k; scores are cosines
 
@@ -55,7 +55,7 @@ struct SwavNetwork {
   };
 
   SwavNetwork() = default;
-  SwavNetwork(XResNet body, const SwavHeadOptions& head)
+  SwavNetwork(Encoder body, const SwavHeadOptions& head)
       : encoder(std::move(body)),
         projector(encoder.features(), head.hidden, head.embedding),
         prototypes(head.embedding, head.prototypes, false) {}

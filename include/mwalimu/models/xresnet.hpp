@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include "mwalimu/models/pooling.hpp"
 #include "mwalimu/nn/layers.hpp"
 #include "mwalimu/ops/average_pool.hpp"
-#include "mwalimu/ops/global_pool.hpp"
 #include "mwalimu/ops/max_pool.hpp"
 
 namespace mwalimu::models {
@@ -98,6 +98,7 @@ struct XResNetOptions {
   index_t expansion = 1;                  ///< 1: basic blocks; 4: bottlenecks
   index_t width = 64;                     ///< channels of the first stage; halves for the stem
   index_t in_channels = 3;
+  Pooling pooling = Pooling::concat;      ///< [maximum, average]: fastai's order
 };
 
 /// The encoder: images (N, H, W, in_channels) -> features (N, features()), any H, W >= 1.
@@ -129,8 +130,12 @@ struct XResNet {
     }
   }
 
-  /// Channels that the last stage returns, and twice that many features: maximum and average.
-  index_t features() const { return 2 * (options.width << 3) * options.expansion; }
+  index_t in_channels() const { return options.in_channels; }
+  index_t features() const {
+    return pooled_features(options.pooling, (options.width << 3) * options.expansion);
+  }
+  /// The weight that the images meet first, (width / 2, in_channels, 3, 3).
+  nn::Parameter& input_weight() { return stem[0].conv.weight; }
 
   /// Observed as it runs: observe("stem" | "pool" | "layer1".."layer4", activation).
   template <nn::ComputeType T, class Observe>
@@ -147,7 +152,7 @@ struct XResNet {
       for (ResBlock& block : stages[s]) x = block(x);
       observe("layer" + std::to_string(s + 1), x);
     }
-    return ops::concat_pool(x, ops::ConcatPoolOrder::max_average);
+    return pool(x, options.pooling, ops::ConcatPoolOrder::max_average);
   }
   template <nn::ComputeType T>
   Variable<T> operator()(const Variable<T>& images) {
@@ -175,14 +180,15 @@ struct XResNet {
   }
 };
 
-/// The architectures by name: xresnet18, xresnet34, xresnet50.
-/// @throws ValueError  another name; the text lists those known.
+/// xresnet18, 34, 50 and 101 by name.
+/// @throws ValueError  another name.
 inline XResNetOptions xresnet_options(std::string_view name) {
   if (name == "xresnet18") return {.blocks = {2, 2, 2, 2}};
   if (name == "xresnet34") return {.blocks = {3, 4, 6, 3}};
   if (name == "xresnet50") return {.blocks = {3, 4, 6, 3}, .expansion = 4};
-  mwalimu::detail::fail<ValueError>("arch: no architecture '", name,
-                                    "'; want xresnet18, xresnet34 or xresnet50");
+  if (name == "xresnet101") return {.blocks = {3, 4, 23, 3}, .expansion = 4};
+  mwalimu::detail::fail<ValueError>("arch: no xresnet '", name,
+                                    "'; want xresnet18, xresnet34, xresnet50 or xresnet101");
 }
 
 }  // namespace mwalimu::models

@@ -18,6 +18,8 @@ struct InitKey {
 
 /// One output's inputs: Cin / groups * kh * kw of a convolution, in_features of a linear layer.
 inline index_t fan_in(const Shape& weight) { return weight.count() / weight[0]; }
+/// Cout * kh * kw of a convolution, whatever its groups, as PyTorch counts it.
+inline index_t fan_out(const Shape& weight) { return weight.count() / weight[1]; }
 
 namespace detail {
 // Values are a function of the logical index, so a weight's memory order does not matter.
@@ -41,10 +43,15 @@ void initialize(Parameter& parameter, InitKey key, Draw&& draw) {
 }
 }  // namespace detail
 
-/// N(0, 2 / fan_in). Source: He et al. 2015, arXiv:1502.01852, eq. (10).
-inline void kaiming_normal(Parameter& weight, InitKey key) {
-  const float deviation = std::sqrt(2.0f / static_cast<float>(fan_in(weight.shape())));
+/// N(0, 2 / fan): by fan_in activations keep their size through ReLUs, by fan_out gradients do.
+/// Source: He et al. 2015, arXiv:1502.01852, eq. (10) and (14).
+inline void kaiming_normal_by_fan(Parameter& weight, index_t fan, InitKey key) {
+  const float deviation = std::sqrt(2.0f / static_cast<float>(fan));
   detail::initialize(weight, key, [=](RandomStream& r) { return deviation * r.normal(); });
+}
+/// N(0, 2 / fan_in).
+inline void kaiming_normal(Parameter& weight, InitKey key) {
+  kaiming_normal_by_fan(weight, fan_in(weight.shape()), key);
 }
 
 /// U(-1 / sqrt(fan), 1 / sqrt(fan)): PyTorch's default for linear weights and biases, fan being the

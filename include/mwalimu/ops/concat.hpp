@@ -1,6 +1,7 @@
-// ops/concat: tensors joined along a dimension, and a range of one taken out again.
+// ops/concat: tensors joined along a dimension, and ranges of one taken out again.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -77,6 +78,43 @@ Variable<T> slice(const Variable<T>& x, int dimension, index_t begin, index_t en
     }
   };
   return Variable<T>(x.value().slice(dimension, begin, end), {x}, std::move(backward));
+}
+
+/// `count` equal ranges of x along `dimension`: views, nothing is copied. Their gradients are written
+/// side by side into one tensor of x's shape: where x has no other reader, that is x's gradient.
+///
+/// @throws ShapeError  dimension out of range, or its extent is not a multiple of count >= 1.
+///
+/// Moves  nothing forward, one read and one write backward. slice() of every range would clear the
+///        gradient first and then add to it.
+template <Real T>
+std::vector<Variable<T>> split(const Variable<T>& x, int dimension, index_t count) {
+  require<ShapeError>(dimension >= 0 && dimension < x.shape().rank(), "split: no dimension ",
+                      dimension, " in ", x.shape());
+  require<ShapeError>(count >= 1 && x.dim(dimension) % count == 0, "split: ", x.shape(),
+                      " does not fall into ", count, " equal parts along dimension ", dimension);
+  const index_t extent = x.dim(dimension) / count;
+  // Between x and its parts: what the parts write arrives here whole, and goes on to x.
+  const auto written = std::make_shared<std::vector<bool>>(static_cast<std::size_t>(count), false);
+  const Variable<T> whole(x.value(), {x}, [=](Inputs inputs, const Tensor<T>& dout) {
+    Tensor<T> gradient = dout;
+    for (index_t i = 0; i < count; ++i) {
+      if ((*written)[static_cast<std::size_t>(i)]) continue;
+      gradient.slice(dimension, i * extent, (i + 1) * extent).zero();  // a part that nobody read
+    }
+    inputs.add_grad(0, std::move(gradient));
+  });
+  std::vector<Variable<T>> parts;
+  for (index_t i = 0; i < count; ++i) {
+    const index_t begin = i * extent, end = begin + extent;
+    parts.emplace_back(x.value().slice(dimension, begin, end), std::initializer_list<Edge>{whole},
+                       [=](Inputs inputs, const Tensor<T>& dout) {
+                         auto [gradient, add] = inputs.slot<T>(0);
+                         gradient.slice(dimension, begin, end).copy_from(dout);
+                         (*written)[static_cast<std::size_t>(i)] = true;
+                       });
+  }
+  return parts;
 }
 
 }  // namespace mwalimu::ops

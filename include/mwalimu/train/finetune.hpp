@@ -12,6 +12,7 @@
 #include "mwalimu/eval/logits_csv.hpp"
 #include "mwalimu/eval/metrics_json.hpp"
 #include "mwalimu/eval/submission.hpp"
+#include "mwalimu/models/architecture.hpp"
 #include "mwalimu/report/confusion_plot.hpp"
 #include "mwalimu/train/classifier_trainer.hpp"
 #include "mwalimu/train/progress.hpp"
@@ -22,29 +23,8 @@
 
 namespace mwalimu::train {
 
-/// How an architecture is named in files, so that whoever reads the weights can build the network.
-struct Architecture {
-  std::string arch = "xresnet34";
-  index_t width = 64;
-
-  models::XResNet encoder() const {
-    auto options = models::xresnet_options(arch);
-    options.width = width;
-    return models::XResNet(options);
-  }
-  io::Metadata metadata() const { return {{"arch", arch}, {"width", std::to_string(width)}}; }
-};
-
-/// The architecture that a weights file of ours says it is of; nothing for other files.
-inline std::optional<Architecture> architecture_of(const io::SafetensorsFile& file) {
-  const auto arch = file.metadata().find("arch"), width = file.metadata().find("width");
-  if (arch == file.metadata().end() || width == file.metadata().end()) return std::nullopt;
-  char* end = nullptr;
-  const long value = std::strtol(width->second.c_str(), &end, 10);
-  require<FileError>(*end == '\0' && value > 0 && value <= 4096, file.path().string(),
-                     ": its metadata names the width '", width->second, "'");
-  return Architecture{arch->second, value};
-}
+using models::Architecture;
+using models::architecture_of;
 
 /// A classifier written by finetune, with its classes.
 struct SavedClassifier {

@@ -14,6 +14,7 @@
 #include "mwalimu/data/loader.hpp"
 #include "mwalimu/data/sample.hpp"
 #include "mwalimu/data/sampler.hpp"
+#include "mwalimu/models/architecture.hpp"
 #include "mwalimu/train/progress.hpp"
 #include "mwalimu/train/recorder.hpp"
 #include "mwalimu/train/settings.hpp"
@@ -23,10 +24,9 @@
 namespace mwalimu::train {
 
 struct PretrainOptions {
-  std::string arch = "xresnet34";
+  models::Architecture architecture;
   data::MultiCropOptions crops;
   SwavTrainerOptions trainer;  ///< encoder and steps are filled in
-  index_t width = 64;          ///< channels of the encoder's first stage
   int epochs = 100;
   int workers = 1;             ///< loader threads
   int checkpoint_epochs = 1;   ///< epochs between two checkpoints
@@ -58,12 +58,6 @@ inline std::vector<ViewPair> view_pairs(const data::Dataset& dataset, bool pairs
   return samples;
 }
 
-inline models::XResNetOptions encoder_options(const PretrainOptions& options) {
-  auto encoder = models::xresnet_options(options.arch);
-  encoder.width = options.width;
-  return encoder;
-}
-
 /// What pretrain() checks before it writes anything.
 /// @param samples  pairs, or single images.
 /// @throws ValueError  an option is out of range, or the batch is larger than the data; the text
@@ -78,15 +72,15 @@ inline void check(const PretrainOptions& options, index_t samples) {
       data::BatchSampler(samples, options.trainer.batch, 0).steps_per_epoch();
   require<ValueError>(options.trainer.accumulate <= batches, "--accumulate: want 1 to ", batches,
                       " (the batches of an epoch), got ", options.trainer.accumulate);
-  const models::XResNet buildable(encoder_options(options));
+  (void)options.architecture.encoder();  // it can be built
 }
 
 namespace detail {
 
 inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   Settings s;
-  s.add("arch", o.arch);
-  s.add("width", o.width);
+  s.add("arch", o.architecture.arch);
+  s.add("width", o.architecture.width);
   const auto range = [&](const char* name, data::Range r) {
     s.add(name + std::string(" low"), r.low);
     s.add(name + std::string(" high"), r.high);
@@ -127,6 +121,9 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   s.add("lr", std::visit([](const auto& x) { return x.lr; }, o.trainer.schedule));
   s.add("seed", o.trainer.seed);
   s.add_unless("precision", name_of(o.trainer.precision), name_of(Precision::float32));
+  s.add_unless("channels", o.architecture.channels, index_t{3});
+  s.add_unless("pool", models::name_of(o.architecture.pooling),
+               models::name_of(models::Pooling::concat));
   return s;
 }
 
@@ -167,12 +164,12 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   const std::int64_t accumulate = options.trainer.accumulate;
   const std::int64_t epoch_steps = sampler.steps_per_epoch() / accumulate;
   options.trainer.steps = epoch_steps * options.epochs;
-  options.trainer.encoder = encoder_options(options);
+  options.trainer.encoder = options.architecture.options();
   options.trainer.crops = options.crops;
   const std::int64_t steps = options.trainer.steps;
 
   SwavTrainer trainer(options.trainer);
-  const CheckpointIdentity identity{"pretrain", options.arch};
+  const CheckpointIdentity identity{"pretrain", options.architecture.arch};
   const Settings settings = detail::settings_of(options, samples.size());
   if (resume) {
     const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
@@ -309,7 +306,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   progress.finish();
   result.steps = steps;
   result.seconds = recorder.seconds();
-  const io::Metadata metadata{{"arch", options.arch}, {"width", std::to_string(options.width)}};
+  const io::Metadata metadata = options.architecture.metadata();
   nn::save_state_dict(out / "swav.safetensors", trainer.network(), metadata);
   nn::save_state_dict(out / "encoder.safetensors", trainer.network().encoder, metadata);
   return result;

@@ -49,7 +49,7 @@ struct StudyResult {
 /// k-nearest-neighbour accuracy of an encoder's features: test images find their neighbours among
 /// the training images, whose labels are used for nothing else here.
 /// @return  NaN where the test part has no labels.
-inline double knn_probe(models::XResNet& encoder, const StudyData& data, int size, index_t k,
+inline double knn_probe(models::Encoder& encoder, const StudyData& data, int size, index_t k,
                         Precision precision = Precision::float32) {
   const auto train_rows = data.train(), test_rows = data.test();
   const auto labels_of = [&](const std::vector<index_t>& rows) {
@@ -81,7 +81,7 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
                              std::ostream& console = std::cout) {
   const auto began = std::chrono::steady_clock::now();
   require<ValueError>(!options.seeds.empty(), "--seeds: want at least one");
-  const Architecture architecture{options.pretrain.arch, options.pretrain.width};
+  const Architecture& architecture = options.pretrain.architecture;
   const Precision precision = options.pretrain.trainer.precision;
   const int size = options.finetune.classifier.augment.size;
   const auto classes = static_cast<index_t>(data.dataset.classes.size());
@@ -123,7 +123,7 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
     FinetuneOptions finetune_options = options.finetune;
     finetune_options.architecture = architecture;
     finetune_options.classifier.seed = seed;
-    const auto classifier = [&](models::XResNet body) {
+    const auto classifier = [&](models::Encoder body) {
       models::Classifier model(std::move(body), classes, finetune_options.dropout);
       model.head.initialize(seed);
       return model;

@@ -60,7 +60,7 @@ inline void make_crops(const data::MultiCropOptions& options, std::uint64_t seed
 }
 
 struct SwavTrainerOptions {
-  models::XResNetOptions encoder;
+  models::EncoderOptions encoder;
   models::SwavHeadOptions head;
   SwavLossOptions loss;
   index_t batch = 32;
@@ -284,7 +284,7 @@ class SwavTrainer {
                               .history = options_.read_interval});
   }
   static models::SwavNetwork initialized(const SwavTrainerOptions& options) {
-    models::SwavNetwork network(models::XResNet(options.encoder), options.head);
+    models::SwavNetwork network(models::Encoder(options.encoder), options.head);
     network.initialize(options.seed);
     return network;
   }
