@@ -182,8 +182,9 @@ TEST(Evaluation, JsonHasThePromisedNames) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : json.items()) keys.push_back(key);
   EXPECT_EQ(keys,
-            (std::vector<std::string>{"accuracy", "baseline", "by_sensor", "classes", "confusion",
-                                      "log_loss", "macro_f1", "per_class", "roc_auc"}));
+            (std::vector<std::string>{"accuracy", "average_precision", "baseline", "by_sensor",
+                                      "calibration", "classes", "confusion", "log_loss",
+                                      "macro_f1", "per_class", "roc_auc"}));
   EXPECT_EQ(json["classes"], (nlohmann::json{"blast", "brown"}));
   EXPECT_EQ(json["confusion"], (nlohmann::json{{2, 1}, {0, 1}}));
   EXPECT_EQ(json["per_class"]["support"], (nlohmann::json{3, 1}));
@@ -194,9 +195,21 @@ TEST(Evaluation, JsonHasThePromisedNames) {
   EXPECT_DOUBLE_EQ(json["baseline"]["majority_accuracy"], 0.75);
   EXPECT_NEAR(json["baseline"]["prior_log_loss"], -.75 * std::log(.75) - .25 * std::log(.25),
               1e-14);
+  EXPECT_EQ(json["baseline"]["majority_class"], "blast");
+  // The two of "brown" are .2, .7, .6, .1: the one that is brown comes first.
+  EXPECT_EQ(json["per_class"]["roc_auc"], (nlohmann::json{1.0, 1.0}));
+  EXPECT_EQ(json["per_class"]["average_precision"], (nlohmann::json{1.0, 1.0}));
+  EXPECT_DOUBLE_EQ(json["average_precision"], 1);
+  ASSERT_EQ(json["calibration"]["bins"].size(), 15u);
+  EXPECT_EQ(json["calibration"]["bins"][13]["count"], 1);
+  EXPECT_DOUBLE_EQ(json["calibration"]["bins"][13]["confidence"], .9);
+  EXPECT_TRUE(json["calibration"]["bins"][0]["accuracy"].is_null());
+  EXPECT_NEAR(json["calibration"]["ece"], (.2 + .3 + .6 + .1) / 4, 1e-15);
+  EXPECT_NEAR(json["calibration"]["mce"], .6, 1e-15);
   EXPECT_DOUBLE_EQ(json["by_sensor"]["rgn"]["accuracy"], 1);
   EXPECT_EQ(json["by_sensor"]["rgb"]["confusion"], (nlohmann::json{{1, 1}, {0, 0}}));
   EXPECT_TRUE(json["by_sensor"]["rgb"]["roc_auc"].is_null());  // one class alone
+  EXPECT_TRUE(json["by_sensor"]["rgb"]["per_class"]["roc_auc"][0].is_null());
   EXPECT_EQ(json["by_sensor"]["rgb"].size(), json.size() - 1);
 }
 

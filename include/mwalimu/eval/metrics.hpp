@@ -1,4 +1,5 @@
-// eval/metrics: how good class probabilities are: log loss, accuracy, F1, ROC-AUC, confusion.
+// eval/metrics: how good class probabilities are: log loss, accuracy, F1, areas under the curves,
+// confusion, calibration.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,10 @@
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/data/sample.hpp"
+#include "mwalimu/eval/calibration.hpp"
+#include "mwalimu/eval/confidence.hpp"
 #include "mwalimu/eval/probabilities.hpp"
+#include "mwalimu/eval/ranking.hpp"
 
 namespace mwalimu::eval {
 
@@ -24,12 +28,14 @@ struct ClassMetrics {
   double precision = 0, recall = 0, f1 = 0;
   index_t support = 0;  ///< images of this class
   double roc_auc = 0;   ///< NaN where all images or none are of this class
+  double average_precision = 0;  ///< NaN where no image is of this class
 };
 
 /// What one reaches without looking at an image, by the class frequencies of the same labels: the
 /// best constant answer.
 struct Baseline {
-  double majority_accuracy = 0;  ///< always the most frequent class
+  int majority_class = 0;        ///< the most frequent; the lowest index among equals
+  double majority_accuracy = 0;  ///< always that class
   double prior_log_loss = 0;     ///< always the frequencies: their entropy, in nats
 };
 
@@ -39,53 +45,40 @@ struct Metrics {
   double accuracy = 0;
   double macro_f1 = 0;  ///< mean over all classes
   double roc_auc = 0;   ///< mean over the classes that have one; NaN where none has
+  double average_precision = 0;  ///< the same
   std::vector<ClassMetrics> per_class;
   std::vector<std::vector<index_t>> confusion;  ///< [true class][predicted class]
   Baseline baseline;
+  Calibration calibration;
+  std::optional<Confidence> confidence;  ///< filled in by eval/bootstrap
 };
 
-/// Mean of -ln p[y], each p clipped to [1e-15, 1 - 1e-15] and its row renormalised.
+/// -ln p[y] of each row, each p clipped to [1e-15, 1 - 1e-15] and its row renormalised.
 /// @throws ShapeError, ValueError  as compute_metrics.
-inline double log_loss(std::span<const double> probabilities, std::span<const int> labels,
-                       index_t C) {
+inline std::vector<double> log_losses(std::span<const double> probabilities,
+                                      std::span<const int> labels, index_t C) {
   const index_t N = detail::rows_of("log_loss", probabilities, C);
   detail::require_labels("log_loss", labels, N, C);
   detail::require_finite("log_loss", probabilities, C);
-  require<ValueError>(N > 0, "log_loss: no rows");
-  double sum = 0;
+  std::vector<double> losses(labels.size());
   for (index_t i = 0; i < N; ++i) {
     const double* const p = probabilities.data() + i * C;
     const auto clipped = [&](index_t c) { return std::clamp(p[c], 1e-15, 1 - 1e-15); };
     double total = 0;
     for (index_t c = 0; c < C; ++c) total += clipped(c);
-    sum -= std::log(clipped(labels[static_cast<std::size_t>(i)]) / total);
+    const auto row = static_cast<std::size_t>(i);
+    losses[row] = -std::log(clipped(labels[row]) / total);
   }
-  return sum / static_cast<double>(N);
+  return losses;
 }
 
-/// The chance that a positive scores higher than a negative, a tie counting one half: the area
-/// under the ROC curve, by the rank statistic. NaN where one of the two is absent.
-inline double roc_auc(std::span<const double> scores, const std::vector<bool>& positive) {
-  require<ShapeError>(scores.size() == positive.size(), "roc_auc: ", scores.size(), " scores and ",
-                      positive.size(), " labels");
-  std::vector<std::size_t> order(scores.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](std::size_t a, std::size_t b) { return scores[a] < scores[b]; });
-  double positives = 0, rank_sum = 0;
-  for (std::size_t begin = 0, end = 0; begin < order.size(); begin = end) {
-    while (end < order.size() && scores[order[end]] == scores[order[begin]]) ++end;
-    const double rank = 0.5 * static_cast<double>(begin + 1 + end);  // shared by the tied
-    for (std::size_t i = begin; i < end; ++i) {
-      if (positive[order[i]]) {
-        positives += 1;
-        rank_sum += rank;
-      }
-    }
-  }
-  const double negatives = static_cast<double>(scores.size()) - positives;
-  if (positives == 0 || negatives == 0) return std::numeric_limits<double>::quiet_NaN();
-  return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives);
+/// Their mean, in nats.
+/// @throws ShapeError, ValueError  as compute_metrics.
+inline double log_loss(std::span<const double> probabilities, std::span<const int> labels,
+                       index_t C) {
+  const std::vector<double> losses = log_losses(probabilities, labels, C);
+  require<ValueError>(!losses.empty(), "log_loss: no rows");
+  return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
 }
 
 /// @throws ValueError  no labels.
@@ -93,12 +86,13 @@ inline Baseline compute_baseline(std::span<const int> labels, index_t C) {
   const auto N = static_cast<index_t>(labels.size());
   detail::require_labels("baseline", labels, N, C);
   require<ValueError>(N > 0, "baseline: no labels");
-  std::vector<double> share(static_cast<std::size_t>(C), 0.0);
-  for (const int label : labels)
-    share[static_cast<std::size_t>(label)] += 1 / static_cast<double>(N);
-  Baseline baseline{*std::max_element(share.begin(), share.end()), 0};
-  for (const double p : share) {
-    if (p > 0) baseline.prior_log_loss -= p * std::log(p);
+  std::vector<index_t> count(static_cast<std::size_t>(C), 0);
+  for (const int label : labels) ++count[static_cast<std::size_t>(label)];
+  const auto top = std::max_element(count.begin(), count.end());
+  const auto share = [&](index_t n) { return static_cast<double>(n) / static_cast<double>(N); };
+  Baseline baseline{static_cast<int>(top - count.begin()), share(*top), 0};
+  for (const index_t n : count) {
+    if (n > 0) baseline.prior_log_loss -= share(n) * std::log(share(n));
   }
   return baseline;
 }
@@ -132,7 +126,17 @@ inline Metrics compute_metrics(std::span<const double> probabilities, std::span<
   }
 
   const auto ratio = [](double a, double b) { return b > 0 ? a / b : 0.0; };
-  double correct = 0, f1_sum = 0, auc_sum = 0, auc_count = 0;
+  // A mean over the classes that have the number.
+  const auto mean_of = [&](double ClassMetrics::*field) {
+    double sum = 0, count = 0;
+    for (const ClassMetrics& one : m.per_class) {
+      if (std::isnan(one.*field)) continue;
+      sum += one.*field;
+      count += 1;
+    }
+    return count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
+  };
+  double correct = 0;
   std::vector<double> scores(labels.size());
   std::vector<bool> positive(labels.size());
   for (std::size_t c = 0; c < classes; ++c) {
@@ -151,18 +155,17 @@ inline Metrics compute_metrics(std::span<const double> probabilities, std::span<
       scores[i] = probabilities[i * classes + c];
       positive[i] = labels[i] == static_cast<int>(c);
     }
-    one.roc_auc = roc_auc(scores, positive);
-    if (!std::isnan(one.roc_auc)) {
-      auc_sum += one.roc_auc;
-      auc_count += 1;
-    }
+    const auto counts = ranked_counts(scores, positive);
+    one.roc_auc = roc_auc(counts);
+    one.average_precision = average_precision(counts);
     correct += hits;
-    f1_sum += one.f1;
     m.per_class.push_back(one);
   }
   m.accuracy = correct / static_cast<double>(N);
-  m.macro_f1 = f1_sum / static_cast<double>(C);
-  m.roc_auc = auc_count > 0 ? auc_sum / auc_count : std::numeric_limits<double>::quiet_NaN();
+  m.macro_f1 = mean_of(&ClassMetrics::f1);
+  m.roc_auc = mean_of(&ClassMetrics::roc_auc);
+  m.average_precision = mean_of(&ClassMetrics::average_precision);
+  m.calibration = compute_calibration(probabilities, labels, C);
   return m;
 }
 inline Metrics compute_metrics(std::span<const float> probabilities, std::span<const int> labels,
@@ -176,6 +179,7 @@ struct Evaluation {
   std::vector<std::string> classes;
   Metrics together;
   std::optional<Metrics> rgb, rgn;
+  std::optional<BootstrapOptions> bootstrap = {};  ///< what the intervals come from, if any
 };
 
 /// @param sensors  (N), the sensor of each row.
@@ -184,7 +188,7 @@ inline Evaluation evaluate(std::span<const double> probabilities, std::span<cons
                            std::span<const data::Sensor> sensors,
                            const std::vector<std::string>& classes) {
   const auto C = static_cast<index_t>(classes.size());
-  Evaluation result{classes, compute_metrics(probabilities, labels, C), {}, {}};
+  Evaluation result{classes, compute_metrics(probabilities, labels, C), {}, {}, {}};
   require<ShapeError>(sensors.size() == labels.size(), "evaluate: want ", labels.size(),
                       " sensors, got ", sensors.size());
   for (const data::Sensor sensor : {data::Sensor::rgb, data::Sensor::rgn}) {
