@@ -6,6 +6,7 @@
 
 #include "common/crops.hpp"
 #include "common/program.hpp"
+#include "common/swav_options.hpp"
 #include "common/training.hpp"
 
 namespace {
@@ -16,6 +17,7 @@ struct Options {
   programs::CommonOptions common;
   programs::TrainingOptions training;
   programs::CropOptions crops;
+  programs::SwavOptions swav;
   train::PretrainOptions pretrain;
   std::string images = "train", encoder;
   int size = 0;
@@ -24,8 +26,6 @@ struct Options {
 void declare(CLI::App& app, Options& o) {
   programs::add_common_options(app, o.common);
   programs::add_training_options(app, o.training);
-  auto& head = o.pretrain.trainer.head;
-  auto& loss = o.pretrain.trainer.loss;
   app.add_option("--arch", o.pretrain.architecture.arch, models::architecture_names());
   app.add_option("--width", o.pretrain.architecture.width,
                  "channels of the encoder's first stage");
@@ -33,18 +33,7 @@ void declare(CLI::App& app, Options& o) {
   programs::add_crop_options(app, o.crops);
   app.add_option("--images", o.images, "which part to learn from, without labels: train or all")
       ->check(CLI::IsMember({"train", "all"}));
-  app.add_option("--prototypes", head.prototypes, "K");
-  app.add_option("--hidden", head.hidden, "width of the projector's hidden layer");
-  app.add_option("--embedding", head.embedding, "extent of the space of the prototypes");
-  app.add_option("--epsilon", loss.epsilon, "entropy of the codes; smaller is sharper");
-  app.add_option("--temperature", loss.temperature, "of the predictions");
-  app.add_option("--sinkhorn-iterations", loss.sinkhorn_iterations, "rounds of balancing");
-  app.add_option("--queue-length", o.pretrain.trainer.queue.length,
-                 "past embeddings that join the codes, a multiple of --batch; 0: no queue");
-  app.add_option("--queue-start", o.pretrain.trainer.queue.start,
-                 "fraction of the run after which they do");
-  app.add_option("--freeze-prototypes", o.pretrain.trainer.freeze_prototypes,
-                 "steps during which the prototypes stand still; -1: all");
+  programs::add_swav_options(app, o.swav);
   app.add_option("--checkpoint-epochs", o.pretrain.checkpoint_epochs,
                  "epochs between two checkpoints");
   app.add_option("--encoder", o.encoder, "encoder.safetensors to start from")->type_name("FILE");
@@ -57,6 +46,7 @@ void run(const CLI::App& app, Options& o) {
   pretrain.epochs = o.training.epochs;
   pretrain.workers = o.training.workers;
   pretrain.encoder = o.encoder;
+  programs::apply(o.swav, pretrain.trainer);
   pretrain.trainer.batch = o.training.batch;
   pretrain.trainer.accumulate = o.training.accumulate;
   pretrain.trainer.optimizer = o.training.make_optimizer();

@@ -3,6 +3,7 @@
 
 #include "common/crops.hpp"
 #include "common/program.hpp"
+#include "common/swav_options.hpp"
 #include "common/training.hpp"
 #include "mwalimu/data/rice_files.hpp"
 #include "mwalimu/train/study_report.hpp"
@@ -27,9 +28,10 @@ struct Options {
   // Label smoothing of 0.1 aims at a probability of 0.93. 0.9 believes a third of the test plants,
   // 0.8 more than half, and 96 of 100 labels are still right.
   double threshold = 0.8;
-  index_t prototypes = 24, hidden = 256, embedding = 64, queue_length = 0;
-  double epsilon = 0.02, queue_start = 0.5;
-  std::int64_t freeze_prototypes = -1;
+  programs::SwavOptions swav{.head = {.hidden = 256, .embedding = 64, .prototypes = 24},
+                             .epsilon = 0.02,
+                             .queue_length = 0,
+                             .freeze_prototypes = -1};
   std::string optimizer = "adamw", finetune_optimizer = "adamw";
   int rounds = 2;
   index_t rice_pairs = 1800, rice_test_pairs = 150;
@@ -53,13 +55,7 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--batch", o.batch, "of pretraining");
   app.add_option("--lr", o.lr, "of pretraining");
   app.add_option("--optimizer", o.optimizer, "of pretraining");
-  app.add_option("--prototypes", o.prototypes, "K");
-  app.add_option("--hidden", o.hidden, "width of the projector");
-  app.add_option("--embedding", o.embedding, "extent of the space of the prototypes");
-  app.add_option("--epsilon", o.epsilon, "entropy of the codes");
-  app.add_option("--queue-length", o.queue_length, "past embeddings that join the codes");
-  app.add_option("--queue-start", o.queue_start, "fraction of the run after which they do");
-  app.add_option("--freeze-prototypes", o.freeze_prototypes, "steps; -1: all");
+  programs::add_swav_options(app, o.swav);
   app.add_option("--labels-per-class", o.labels_per_class,
                  "labelled plants a class, those that validate included; 0: all");
   app.add_option("--valid", o.valid, "share of them that chooses the best epoch");
@@ -88,11 +84,7 @@ train::StudyOptions study_options(const Options& o, Device device) {
   study.pretrain.workers = o.workers;
   study.pretrain.checkpoint_epochs = std::max(1, o.epochs / 4);
   trainer.batch = o.batch;
-  trainer.head = {.hidden = o.hidden, .embedding = o.embedding, .prototypes = o.prototypes};
-  trainer.loss.epsilon = o.epsilon;
-  trainer.queue.length = o.queue_length;
-  trainer.queue.start = o.queue_start;
-  trainer.freeze_prototypes = o.freeze_prototypes;
+  programs::apply(o.swav, trainer);
   trainer.optimizer = optim::optimizer_options(o.optimizer, 0.01);
   trainer.schedule = optim::make_schedule("one-cycle", o.lr);
   auto& classifier = study.finetune.classifier;

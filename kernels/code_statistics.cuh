@@ -1,10 +1,13 @@
 // kernels/code_statistics: how sharp codes are, and what a SwAV step tells its log.
 //
 // Computes   rows:   entropy[r] = -sum_p q[p] log q[p], largest[r] = max_p q[p], first choice used.
-//            finish: a row of the history: both losses, means over rows, number of prototypes used.
-// Shapes     codes (R, P), rows any distance apart; entropy, largest (R); history (S, 5).
-// Mapping    rows: a block of 256 a row, packs of 16 bytes, one tree. finish: one block.
-// Moves      R P a bytes of codes.
+//            columns: the mean of all codes.
+//            finish: a row of the history: losses, means over rows, number of prototypes used, and
+//            the entropy of the mean code.
+// Shapes     codes (R, P), rows any distance apart; entropy, largest (R); history (S, 6 + V).
+// Mapping    rows: a block of 256 a row, packs of 16 bytes, one tree. columns: a thread a column,
+//            neighbours in memory. finish: one block.
+// Moves      R P a bytes of codes, once more from cache.
 // Roofline   R = 64, P = 3000 in float (a SwAV step): 0.8 MB, under 1 us from cache.
 // Resources  float: 32 registers, 192 bytes shared; no spills (sm_90).
 // Measured   not yet.
@@ -66,29 +69,50 @@ __global__ void __launch_bounds__(256)
   }
 }
 
+/// mean[p] <- the mean over rows of codes[:, p].
+template <class A>
+__global__ void __launch_bounds__(128)
+    mean_code_kernel(Rows<const A> codes, index_t R, index_t P, double* __restrict__ mean) {
+  const index_t p = static_cast<index_t>(blockIdx.x) * 128 + threadIdx.x;
+  if (p >= P) return;
+  double sum = 0;
+  for (index_t r = 0; r < R; ++r) sum += static_cast<double>(codes[r][p]);
+  mean[p] = sum / static_cast<double>(R);
+}
+
 template <class A>
 __global__ void __launch_bounds__(256)
     swav_statistics_kernel(const A* __restrict__ entropy, const A* __restrict__ largest, index_t R,
-                           const int* __restrict__ used, index_t P, const A* __restrict__ loss,
-                           const A* __restrict__ loss_without_queue, Scalar step, Rows<A> history,
-                           index_t S) {
-  __shared__ double entropies[256 / kWarp], maxima[256 / kWarp], counts[256 / kWarp];
-  double e = 0, m = 0, n = 0;
+                           const int* __restrict__ used, const double* __restrict__ mean, index_t P,
+                           const A* __restrict__ loss, const A* __restrict__ loss_without_queue,
+                           const A* __restrict__ crop_loss, index_t crop_stride, index_t V,
+                           Scalar step, Rows<A> history, index_t S) {
+  __shared__ double entropies[256 / kWarp], maxima[256 / kWarp], counts[256 / kWarp],
+      mean_entropies[256 / kWarp];
+  double e = 0, m = 0, n = 0, h = 0;
   for (index_t r = threadIdx.x; r < R; r += 256) {
     e += static_cast<double>(entropy[r]);
     m += static_cast<double>(largest[r]);
   }
-  for (index_t p = threadIdx.x; p < P; p += 256) n += used[p];
+  for (index_t p = threadIdx.x; p < P; p += 256) {
+    n += used[p];
+    if (mean[p] > 0) h -= mean[p] * log(mean[p]);
+  }
   e = block_reduce<256>(e, Sum{}, entropies);
   m = block_reduce<256>(m, Sum{}, maxima);
   n = block_reduce<256>(n, Sum{}, counts);
+  h = block_reduce<256>(h, Sum{}, mean_entropies);
+  A* row = history[static_cast<index_t>(step.load()) % S];
+  for (index_t v = threadIdx.x; v < V; v += 256) {
+    row[ops::kSwavStatistics + v] = crop_loss[v * crop_stride];
+  }
   if (threadIdx.x == 0) {
-    A* row = history[static_cast<index_t>(step.load()) % S];
     row[ops::kSwavLoss] = *loss;
     row[ops::kSwavLossWithoutQueue] = *loss_without_queue;
     row[ops::kSwavCodeEntropy] = static_cast<A>(e / static_cast<double>(R));
     row[ops::kSwavCodeMax] = static_cast<A>(m / static_cast<double>(R));
     row[ops::kSwavPrototypesUsed] = static_cast<A>(n);
+    row[ops::kSwavMeanCodeEntropy] = static_cast<A>(h);
   }
 }
 
@@ -113,17 +137,24 @@ void code_statistics(Gpu on, View<const A, 2> codes, View<A, 1> entropy, View<A,
 
 template <Real A>
 void swav_statistics(Gpu on, View<const A, 2> codes, View<const A, 0> loss,
-                     View<const A, 0> loss_without_queue, Scalar step, View<A, 2> history) {
+                     View<const A, 0> loss_without_queue, View<const A, 1> crop_loss, Scalar step,
+                     View<A, 2> history) {
   const index_t R = codes.dim(0), P = codes.dim(1);
   const Device device = Device::cuda(on.device);
   auto rows = Tensor<A>::empty({2, R}, device);
   auto used = Tensor<std::int32_t>::zeros({P}, device);
+  auto mean = Tensor<double>::empty({P}, device);
   kernels::code_rows<A>(on, codes, {rows.data(), {R}, {1}}, {rows.data() + R, {R}, {1}},
                         used.data());
+  kernels::launch(on, "mean_code", kernels::mean_code_kernel<A>,
+                  {.grid = kernels::row_blocks((P + 127) / 128), .block = 128},
+                  kernels::Rows<const A>(codes), R, P, mean.data());
   kernels::launch(on, "swav_statistics", kernels::swav_statistics_kernel<A>,
-                  {.grid = 1, .block = 256}, rows.data(), rows.data() + R, R, used.data(), P,
-                  loss.data(), loss_without_queue.data(), step, kernels::Rows<A>(history),
-                  history.dim(0));
+                  {.grid = 1, .block = 256}, static_cast<const A*>(rows.data()),
+                  static_cast<const A*>(rows.data() + R), R, static_cast<const int*>(used.data()),
+                  static_cast<const double*>(mean.data()), P, loss.data(),
+                  loss_without_queue.data(), crop_loss.data(), crop_loss.stride(0),
+                  crop_loss.dim(0), step, kernels::Rows<A>(history), history.dim(0));
 }
 
 }  // namespace ops

@@ -14,6 +14,14 @@ namespace {
 using test::random_tensor;
 using test::values;
 
+constexpr index_t kColumns = kSwavStatistics + 2;  // of two crops
+
+/// Of no crop.
+template <class A>
+Tensor<A> none(Device device) {
+  return Tensor<A>::zeros({0}, device);
+}
+
 /// Rows that sum to 1, with zeros and with equal largest entries.
 template <class A>
 Tensor<A> some_codes(index_t R, index_t P) {
@@ -33,9 +41,9 @@ template <class A>
 test::Results statistics(const Tensor<A>& codes, Device device) {
   const auto q = test::placed(codes, device);
   const auto found = code_statistics(q);
-  auto history = Tensor<A>::full({3, kSwavStatistics}, A(-1), device);
-  swav_statistics(q, Tensor<A>::full({}, A(3), device), Tensor<A>::full({}, A(4), device), 7.0,
-                  history);
+  auto history = Tensor<A>::full({3, kColumns}, A(-1), device);
+  swav_statistics(q, Tensor<A>::full({}, A(3), device), Tensor<A>::full({}, A(4), device),
+                  Tensor<A>::from({A(5), A(6)}, {2}).to(device), 7.0, history);
   test::Results results;
   results.add("entropy", found.entropy);
   results.add("largest", found.largest);
@@ -58,8 +66,9 @@ void expect_the_hosts() {
       // Row 7 mod 3 of the history, and no other.
       const auto& history = got.all()[2].values;
       EXPECT_EQ(history[0], -1);
-      EXPECT_EQ(history[2 * kSwavStatistics - 1], want.all()[2].values[2 * kSwavStatistics - 1]);
-      EXPECT_EQ(history[2 * kSwavStatistics], -1);
+      EXPECT_EQ(history[2 * kColumns - 2], 5);
+      EXPECT_EQ(history[2 * kColumns - 1], 6);
+      EXPECT_EQ(history[2 * kColumns], -1);
     }
   }
 }
@@ -77,13 +86,16 @@ TEST(DeviceCodeStatistics, OfKnownCodes) {
   for (const Device device : {Device::cpu(), Device::cuda()}) {
     auto history = Tensor<float>::zeros({1, kSwavStatistics}, device);
     swav_statistics(codes.to(device), Tensor<float>::full({}, 5, device),
-                    Tensor<float>::full({}, 6, device), 100.0, history);
+                    Tensor<float>::full({}, 6, device), none<float>(device), 100.0, history);
     const auto row = history.to_vector();
     EXPECT_EQ(row[kSwavLoss], 5);
     EXPECT_EQ(row[kSwavLossWithoutQueue], 6);
     EXPECT_NEAR(row[kSwavCodeEntropy], (std::log(4.0) + std::log(2.0)) / 3, 1e-6);
     EXPECT_NEAR(row[kSwavCodeMax], 1.75 / 3, 1e-6);
     EXPECT_EQ(row[kSwavPrototypesUsed], 2);  // 0, 0 (the first of equals), 1
+    // The mean code is (5, 3, 3, 1) / 12.
+    EXPECT_NEAR(row[kSwavMeanCodeEntropy],
+                std::log(12.0) - (5 * std::log(5.0) + 6 * std::log(3.0)) / 12, 1e-6);
     EXPECT_EQ(prototypes_used(codes.to(device)), 2);
   }
 }
@@ -99,7 +111,7 @@ TEST(DeviceCodeStatistics, TheFirstOfEqualsIsTheChoice) {
     const auto on_device = test::placed(q, Device::cuda());
     const auto one = Tensor<float>::full({}, 1, Device::cuda());
     auto history = Tensor<float>::zeros({1, kSwavStatistics}, Device::cuda());
-    swav_statistics(on_device, one, one, 0.0, history);
+    swav_statistics(on_device, one, one, none<float>(Device::cuda()), 0.0, history);
     EXPECT_EQ(history.to_vector()[kSwavPrototypesUsed], 1);
   }
 }
@@ -111,7 +123,9 @@ TEST(DeviceCodeStatistics, AGraphFillsTheRing) {
   auto loss = Tensor<float>::zeros({}, Device::cuda());
   auto step = Tensor<double>::zeros({}, Device::cuda());
   auto history = Tensor<float>::zeros({2, kSwavStatistics}, Device::cuda());
-  graph.record([&] { swav_statistics(codes, loss, loss, Scalar::at(step.data(), 0), history); });
+  const auto crops = none<float>(Device::cuda());
+  graph.record(
+      [&] { swav_statistics(codes, loss, loss, crops, Scalar::at(step.data(), 0), history); });
   for (int i = 0; i < 3; ++i) {
     loss.fill(static_cast<float>(10 + i));
     step.fill(i);
@@ -127,8 +141,11 @@ TEST(DeviceCodeStatistics, WantsItsHistory) {
   auto history = Tensor<float>::zeros({2, 4});
   const auto one = Tensor<float>::full({}, 1);
   const auto codes = Tensor<float>::full({2, 2}, 0.5f);
-  test::expect_error<ShapeError>([&] { swav_statistics(codes, one, one, 0.0, history); },
-                                 "want a contiguous history (S, 5), got (2, 4)");
+  const auto crops = Tensor<float>::zeros({2});
+  test::expect_error<ShapeError>([&] { swav_statistics(codes, one, one, crops, 0.0, history); },
+                                 "want a contiguous history (S, 8), got (2, 4)");
+  test::expect_error<ShapeError>([&] { swav_statistics(codes, one, one, one, 0.0, history); },
+                                 "want crop losses (V), got ()");
 }
 
 #if defined(MWALIMU_EMULATED)
@@ -136,8 +153,9 @@ TEST(DeviceCodeStatistics, NeverWaits) {
   const auto codes = some_codes<float>(3, 8).to(Device::cuda());
   const auto loss = Tensor<float>::full({}, 1, Device::cuda());
   auto history = Tensor<float>::zeros({2, kSwavStatistics}, Device::cuda());
-  const auto run = [&] { swav_statistics(codes, loss, loss, 0.0, history); };
-  EXPECT_EQ(test::works_without_waiting(run), 3u);  // two kernels and a fill
+  const auto crops = none<float>(Device::cuda());
+  const auto run = [&] { swav_statistics(codes, loss, loss, crops, 0.0, history); };
+  EXPECT_EQ(test::works_without_waiting(run), 4u);  // three kernels and a fill
 }
 #endif
 

@@ -42,8 +42,8 @@ SwavTrainerOptions small_options(Device device, Precision precision = Precision:
   options.loss.epsilon = 0.05;
   options.batch = kBatch;
   options.steps = kSteps;
-  options.queue_length = 8;
-  options.queue_start = 0.5;  // joins in the middle: the graph must not notice
+  options.queue.length = 8;
+  options.queue.start = 0.5;  // joins in the middle: the graph must not notice
   options.optimizer = optim::LambOptions{.weight_decay = 1e-4};
   options.schedule = optim::OneCycle{.lr = 1e-3};
   options.precision = precision;
@@ -143,30 +143,16 @@ void expect_same_training(const SwavTrainerOptions& on_host, const SwavTrainerOp
     EXPECT_NEAR(g.codes.loss_without_queue, w.codes.loss_without_queue,
                 losses * w.codes.loss_without_queue);
     EXPECT_NEAR(g.codes.code_entropy, w.codes.code_entropy, losses * 4);
+    EXPECT_NEAR(g.codes.mean_code_entropy, w.codes.mean_code_entropy, losses * 4);
+    ASSERT_EQ(g.codes.crop_loss.size(), w.codes.crop_loss.size());
+    for (std::size_t v = 0; v < w.codes.crop_loss.size(); ++v) {
+      EXPECT_NEAR(g.codes.crop_loss[v], w.codes.crop_loss[v], losses * w.codes.loss) << "crop " << v;
+    }
     EXPECT_NEAR(g.gradient_norm, w.gradient_norm, 20 * losses * w.gradient_norm);
     EXPECT_EQ(g.queue_on, w.queue_on);
     EXPECT_EQ(g.lr, w.lr);
   }
   EXPECT_LT(distance(got.parameters, want.parameters), parameters);
-}
-
-TEST(DeviceSwavStep, Float32TrainsAsTheHostDoes) {
-  MWALIMU_NEEDS_DEVICE();
-  expect_same_training(small_options(Device::cpu()), small_options(Device::cuda()), 1e-4, 1e-3);
-}
-
-TEST(DeviceSwavStep, AccumulatesBatchesAsTheHostDoes) {
-  MWALIMU_NEEDS_DEVICE();
-  auto on_host = small_options(Device::cpu()), on_device = small_options(Device::cuda());
-  on_host.accumulate = on_device.accumulate = 2;
-  expect_same_training(on_host, on_device, 1e-4, 1e-3);
-}
-
-// Activations of 8 bits: single losses are off by a percent, and what follows from them by more.
-TEST(DeviceSwavStep, Bfloat16StaysNearTheHost) {
-  MWALIMU_NEEDS_DEVICE();
-  expect_same_training(small_options(Device::cpu(), Precision::bfloat16),
-                       small_options(Device::cuda(), Precision::bfloat16), 5e-2, 1e-1);
 }
 
 void expect_graph_changes_nothing(SwavTrainerOptions options) {
@@ -187,6 +173,51 @@ void expect_graph_changes_nothing(SwavTrainerOptions options) {
   }
   EXPECT_EQ(replayed.parameters, eager.parameters);
   EXPECT_TRUE(std::isfinite(eager.records.back().codes.loss));
+}
+
+TEST(DeviceSwavStep, Float32TrainsAsTheHostDoes) {
+  MWALIMU_NEEDS_DEVICE();
+  expect_same_training(small_options(Device::cpu()), small_options(Device::cuda()), 1e-4, 1e-3);
+}
+
+// facebook's queues: they begin to fill at step 2 and join, full, at step 4.
+SwavTrainerOptions with_queues_of_their_own(SwavTrainerOptions options) {
+  options.queue = QueueOptions::facebook(8, 0.25);
+  options.loss.code_crops = {1, 2};
+  return options;
+}
+
+TEST(DeviceSwavStep, SeveralQueuesAndOtherCodeCropsTrainAsTheHostDoes) {
+  MWALIMU_NEEDS_DEVICE();
+  expect_same_training(with_queues_of_their_own(small_options(Device::cpu())),
+                       with_queues_of_their_own(small_options(Device::cuda())), 1e-4, 1e-3);
+  // Three crops with codes, one queue, the batch entering after its codes.
+  const auto single = [](Device device) {
+    auto options = small_options(device);
+    options.loss.code_crops = {3, 0, 1};
+    options.queue.enqueue_first = false;
+    return options;
+  };
+  expect_same_training(single(Device::cpu()), single(Device::cuda()), 1e-4, 1e-3);
+}
+
+TEST(DeviceSwavStep, AGraphOfSeveralQueuesChangesNoBit) {
+  MWALIMU_NEEDS_DEVICE();
+  expect_graph_changes_nothing(with_queues_of_their_own(small_options(Device::cuda())));
+}
+
+TEST(DeviceSwavStep, AccumulatesBatchesAsTheHostDoes) {
+  MWALIMU_NEEDS_DEVICE();
+  auto on_host = small_options(Device::cpu()), on_device = small_options(Device::cuda());
+  on_host.accumulate = on_device.accumulate = 2;
+  expect_same_training(on_host, on_device, 1e-4, 1e-3);
+}
+
+// Activations of 8 bits: single losses are off by a percent, and what follows from them by more.
+TEST(DeviceSwavStep, Bfloat16StaysNearTheHost) {
+  MWALIMU_NEEDS_DEVICE();
+  expect_same_training(small_options(Device::cpu(), Precision::bfloat16),
+                       small_options(Device::cuda(), Precision::bfloat16), 5e-2, 1e-1);
 }
 
 TEST(DeviceSwavStep, AGraphChangesNoBit) {
@@ -215,9 +246,7 @@ TEST(DeviceSwavStep, FloatHalfScalesItsLoss) {
   for (const auto& record : run.records) EXPECT_TRUE(std::isfinite(record.codes.loss));
 }
 
-TEST(DeviceSwavStep, AResumedRunGoesOnBitForBit) {
-  MWALIMU_NEEDS_DEVICE();
-  const auto options = small_options(Device::cuda());
+void expect_resumed_run_goes_on(const SwavTrainerOptions& options) {
   const Trained whole = run_on_device(options);
   const test::TempDir folder;
   const CheckpointIdentity identity{"pretrain", "small"};
@@ -241,6 +270,12 @@ TEST(DeviceSwavStep, AResumedRunGoesOnBitForBit) {
   EXPECT_EQ(parameters_of(trainer), whole.parameters);
 }
 
+TEST(DeviceSwavStep, AResumedRunGoesOnBitForBit) {
+  MWALIMU_NEEDS_DEVICE();
+  expect_resumed_run_goes_on(small_options(Device::cuda()));
+  expect_resumed_run_goes_on(with_queues_of_their_own(small_options(Device::cuda())));
+}
+
 // Saved on one device, continued on the other.
 TEST(DeviceSwavStep, ACheckpointChangesDevices) {
   MWALIMU_NEEDS_DEVICE();
@@ -256,7 +291,7 @@ TEST(DeviceSwavStep, ACheckpointChangesDevices) {
   SwavTrainer on_host(small_options(Device::cpu()));
   on_host.restore(CheckpointReader(folder / "checkpoint.safetensors", identity));
   EXPECT_EQ(parameters_of(on_host), parameters_of(on_device));
-  EXPECT_EQ(on_host.queue().rows().to_vector(), on_device.queue().rows().to_vector());
+  EXPECT_EQ(on_host.queues()[0].rows().to_vector(), on_device.queues()[0].rows().to_vector());
 }
 
 #if defined(MWALIMU_EMULATED)

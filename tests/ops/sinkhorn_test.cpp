@@ -254,18 +254,24 @@ TEST(CodeStatistics, OfKnownCodes) {
 TEST(SwavStatistics, FillARingOfSteps) {
   const auto codes = Tensor<float>::from(
       {1, 0, 0, 0, 0.25f, 0.25f, 0.25f, 0.25f, 0, 0.5f, 0.5f, 0, 0, 0.125f, 0.875f, 0}, {2, 2, 4});
-  auto history = Tensor<float>::full({2, kSwavStatistics}, -1);
-  swav_statistics(codes, Tensor<float>::scalar(7), Tensor<float>::scalar(8), 5.0, history);
+  auto history = Tensor<float>::full({2, kSwavStatistics + 3}, -1);
+  const auto crops = Tensor<float>::from({9, 10, 11}, {3});
+  swav_statistics(codes, Tensor<float>::scalar(7), Tensor<float>::scalar(8), crops, 5.0, history);
   const double entropy = (std::log(4) + std::log(2) + 0.376770) / 4;
+  double mean_entropy = 0;
+  for (const double share : {0.3125, 0.21875, 0.40625, 0.0625}) mean_entropy -= share * std::log(share);
   EXPECT_TRUE(test::near_abs(
       values(history),
-      std::vector<double>{-1, -1, -1, -1, -1, 7, 8, entropy, (1 + 0.25 + 0.5 + 0.875) / 4, 3}, 1e-6));
+      std::vector<double>{-1, -1, -1, -1, -1, -1, -1, -1, -1, 7, 8, entropy,
+                          (1 + 0.25 + 0.5 + 0.875) / 4, 3, mean_entropy, 9, 10, 11},
+      1e-6));
   test::expect_error<ShapeError>(
       [&] {
         auto narrow = Tensor<float>::zeros({2, 4});
-        swav_statistics(codes, Tensor<float>::scalar(7), Tensor<float>::scalar(8), 0.0, narrow);
+        swav_statistics(codes, Tensor<float>::scalar(7), Tensor<float>::scalar(8), crops, 0.0,
+                        narrow);
       },
-      "swav_statistics: want a contiguous history (S, 5), got (2, 4)");
+      "swav_statistics: want a contiguous history (S, 9), got (2, 4)");
 }
 
 // Rows of unit length, as the golden programs make them: in double from the float32 fill.

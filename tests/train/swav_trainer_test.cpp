@@ -15,7 +15,9 @@ SwavTrainerOptions small(std::int64_t steps) {
   options.head = {.hidden = 16, .embedding = 8, .prototypes = 12};
   options.batch = 4;
   options.steps = steps;
-  options.queue_length = 16;
+  options.queue.length = 16;
+  options.crops.groups = {{.count = 2, .size = 24, .scale = {0.3f, 1.0f}},
+                          {.count = 2, .size = 16, .scale = {0.1f, 0.3f}}};
   options.optimizer = optim::AdamOptions{};
   options.schedule = optim::OneCycle{.lr = 1e-3};
   return options;
@@ -62,9 +64,24 @@ TEST(SwavTrainer, TheQueueJoinsAfterMoreThanItsFraction) {
   }
 }
 
+TEST(SwavTrainer, AnEmptyQueueJoinsOnceItIsFull) {
+  // Filled from step 3 on, four rows a step; with two batches a step in half the time.
+  for (const int accumulate : {1, 2}) {
+    auto options = small(12);
+    options.queue = QueueOptions::facebook(16, 0.25);
+    options.accumulate = accumulate;
+    SwavTrainer trainer(options);
+    for (std::int64_t s = 0; s < 12; ++s) {
+      const auto record = take_step(trainer);
+      EXPECT_EQ(record.queue_on, s >= 3 + 4 / accumulate) << s;
+      EXPECT_EQ(record.queue_on, record.codes.loss != record.codes.loss_without_queue) << s;
+    }
+  }
+}
+
 TEST(SwavTrainer, WithoutAQueueNothingSwitches) {
   auto options = small(6);
-  options.queue_length = 0;
+  options.queue.length = 0;
   SwavTrainer trainer(options);
   for (int s = 0; s < 6; ++s) {
     const auto record = take_step(trainer);
@@ -102,29 +119,39 @@ TEST(SwavTrainer, PrototypesKeepUnitLength) {
   }
 }
 
-TEST(SwavTrainer, ARestoredRunGoesOnBitForBit) {
+void expect_restored_run_goes_on(const SwavTrainerOptions& options) {
   test::TempDir folder;
   const CheckpointIdentity identity{"test", "small"};
-  SwavTrainer unbroken(small(8));
+  SwavTrainer unbroken(options);
   for (int s = 0; s < 5; ++s) take_step(unbroken);
   CheckpointWriter writer(identity);
   unbroken.save(writer);
   writer.save(folder.path() / "checkpoint.safetensors");
   for (int s = 5; s < 8; ++s) take_step(unbroken);
 
-  auto options = small(8);
   SwavTrainer restored(options);
   restored.restore(CheckpointReader(folder.path() / "checkpoint.safetensors", identity));
   EXPECT_EQ(restored.step(), 5);
   for (int s = 5; s < 8; ++s) take_step(restored);
   EXPECT_EQ(parameters(unbroken), parameters(restored));
-  EXPECT_EQ(unbroken.queue().rows().to_vector(), restored.queue().rows().to_vector());
+  for (index_t q = 0; q < unbroken.queues().count(); ++q) {
+    EXPECT_EQ(unbroken.queues()[q].rows().to_vector(), restored.queues()[q].rows().to_vector());
+    EXPECT_EQ(unbroken.queues()[q].cursor(), restored.queues()[q].cursor());
+  }
+}
+
+TEST(SwavTrainer, ARestoredRunGoesOnBitForBit) {
+  expect_restored_run_goes_on(small(8));
+  auto options = small(8);  // the queues fill from step 1 on and join, full, at step 5
+  options.queue = QueueOptions::facebook(16, 0.125);
+  options.loss.code_crops = {1, 2};
+  expect_restored_run_goes_on(options);
 }
 
 TEST(SwavTrainer, AccumulatedBatchesAverageTheirGradients) {
   // Two times the same batch gives the gradient of one; batch statistics do not couple them.
   auto once = small(2), twice = small(2);
-  once.queue_length = twice.queue_length = 0;
+  once.queue.length = twice.queue.length = 0;
   twice.accumulate = 2;
   SwavTrainer a(once), b(twice);
   const CropBatch batch = crops(0);
@@ -240,7 +267,10 @@ TEST(Precision, NamesAreThoseOfTheTypes) {
 
 TEST(SwavTrainer, ErrorsNameTheOption) {
   auto options = small(4);
-  options.queue_length = 6;
+  options.queue.length = 6;
+  EXPECT_THROW(SwavTrainer{options}, ValueError);
+  options = small(4);
+  options.loss.code_crops = {0, 4};
   EXPECT_THROW(SwavTrainer{options}, ValueError);
   options = small(4);
   options.loss.epsilon = 0;

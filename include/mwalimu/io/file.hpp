@@ -24,7 +24,8 @@ inline std::string errno_text(int code) { return std::generic_category().message
 
 /// A path between quotes, on one line whatever bytes it holds.
 inline std::string quoted(const std::filesystem::path& path) {
-  std::string text = "'" + path.string() + "'";
+  std::string text;  // appended: g++ 12 warns of "'" + std::string (GCC PR 105651)
+  text.append("'").append(path.string()).append("'");
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   }

@@ -59,20 +59,21 @@ class DeviceSwavStep {
 
   /// All four must outlive this.
   DeviceSwavStep(models::SwavNetwork& network, optim::ParameterArena& arena,
-                 optim::Optimizer& optimizer, EmbeddingQueue& queue,
+                 optim::Optimizer& optimizer, EmbeddingQueues& queues,
                  const DeviceSwavStepOptions& options)
       : options_(options),
         network_(network),
         arena_(arena),
         optimizer_(optimizer),
-        queue_(queue),
+        queues_(queues),
         stream_(arena.device().index),
         numbers_(arena.device(), kNumbers),
         control_(arena.device(),
                  {.gradient_scale = 1.0 / options.accumulate,
                   .scale_loss = options.loss_scale.has_value(),
                   .scaler = options.loss_scale.value_or(optim::GradScalerOptions{})}),
-        codes_(Tensor<float>::zeros({options.history * options.accumulate, ops::kSwavStatistics},
+        codes_(Tensor<float>::zeros({options.history * options.accumulate,
+                                     ops::kSwavStatistics + options.crops.views()},
                                     arena.device())),
         controls_(Tensor<float>::zeros(
             {options.history, optim::GradientControlState::kCount}, arena.device())),
@@ -100,7 +101,7 @@ class DeviceSwavStep {
     addresses_ = addresses;
     optimizer_.prepare(arena_, hyper);
     const std::array<double, kNumbers> numbers{
-        queue_on ? static_cast<double>(queue_.length()) : 0.0, options_.loss.temperature};
+        queue_on ? static_cast<double>(queues_.length()) : 0.0, options_.loss.temperature};
     numbers_.write(numbers);
     if (options_.accumulate == 1) {
       next(feed);
@@ -136,14 +137,10 @@ class DeviceSwavStep {
       const double share = 1.0 / options_.accumulate;
       for (int a = 0; a < options_.accumulate; ++a) {
         const index_t at = (step * options_.accumulate + a) % codes.dim(0);
-        const auto value = [&](index_t column) { return double{codes.view<2>()(at, column)}; };
-        row.codes.loss += share * value(ops::kSwavLoss);
-        row.codes.loss_without_queue += share * value(ops::kSwavLossWithoutQueue);
-        row.codes.code_entropy += share * value(ops::kSwavCodeEntropy);
-        row.codes.code_max += share * value(ops::kSwavCodeMax);
-        row.codes.prototypes_used =
-            std::max(row.codes.prototypes_used,
-                     static_cast<index_t>(value(ops::kSwavPrototypesUsed)));
+        const auto columns = static_cast<std::size_t>(codes.dim(1));
+        row.codes.add(read_statistics(codes.span().subspan(static_cast<std::size_t>(at) * columns,
+                                                           columns)),
+                      share);
       }
       const index_t at = controls_read_++ % controls.dim(0);
       const auto control = [&](index_t field) { return double{controls.view<2>()(at, field)}; };
@@ -219,49 +216,14 @@ class DeviceSwavStep {
     data::multi_crop<T>(options_.crops, options_.seed, feed.step(), feed.images(),
                         feed.rows().reshape({B, 2}), crops);
     const std::vector<Variable<T>> groups(crops.begin(), crops.end());
-    const auto output = network_(groups);
-    // The current embeddings of crop 0 enter before the codes are computed, as in self_supervised.
-    queue_.push(output.embeddings.value().slice(0, 0, B));
-    loss<T>(output, feed.step()).backward(control_.loss_scale());
-  }
-
-  // As swav_loss, with nothing read back: the queue's scores are always computed, and the numbers on
-  // the device say how many of them join; statistics go into the ring.
-  template <nn::ComputeType T>
-  Variable<float> loss(const models::SwavNetwork::Output<T>& output, Scalar step) {
-    const SwavLossOptions& options = options_.loss;
-    const Tensor<T>& scores = output.scores.value();
-    const index_t B = options_.batch, V = scores.dim(0) / B, K = scores.dim(1);
-    const Scalar temperature = number(kTemperature, options.temperature);
-    auto coded = Tensor<T>::empty({static_cast<index_t>(options.code_crops.size()), B, K},
-                                  scores.device());
-    for (index_t a = 0; a < coded.dim(0); ++a) {
-      const index_t crop = options.code_crops[static_cast<std::size_t>(a)];
-      coded.slice(0, a, a + 1).reshape({B, K}).copy_from(
-          scores.slice(0, crop * B, (crop + 1) * B));
-    }
-    const auto balanced = [&](const Tensor<T>& queue, Scalar rows) {
-      return ops::sinkhorn(coded, queue, rows, options.epsilon, options.sinkhorn_iterations);
-    };
-    const auto predict = [&](const Variable<T>& from, const Tensor<float>& codes) {
-      return ops::swav_prediction_loss(from, codes, options.code_crops, V, temperature).loss;
-    };
-    auto codes = balanced(Tensor<T>::empty({0, K}, scores.device()), 0);
-    Tensor<float> without_queue;
-    if (queue_.length() > 0) {
-      const NoGrad no_grad;
-      without_queue = predict(output.scores.detach(), codes).value();
-      const auto queue_scores =
-          ops::linear<T>(ops::cast<T>(Variable<float>(queue_.rows())),
-                         network_.prototypes.weight.variable(), Variable<float>(),
-                         network_.prototypes.weight.packed())
-              .value();
-      codes = balanced(queue_scores, number(kQueueRows, static_cast<double>(queue_.length())));
-    }
-    auto result = predict(output.scores, codes);
-    if (queue_.length() == 0) without_queue = result.value();
-    ops::swav_statistics(codes, result.value(), without_queue, step, codes_);
-    return result;
+    // Always with the queues' scores: a number on the device says how many rows of them join.
+    const auto result = swav_loss<T>(
+        network_(groups), B, network_.prototypes, queues_,
+        number(kQueueRows, static_cast<double>(queues_.length())),
+        number(kTemperature, options_.loss.temperature), options_.loss);
+    ops::swav_statistics(result.codes, result.loss.value(), result.loss_without_queue,
+                         result.crop_loss, feed.step(), codes_);
+    result.loss.backward(control_.loss_scale());
   }
 
   void update() {
@@ -276,7 +238,7 @@ class DeviceSwavStep {
   models::SwavNetwork& network_;
   optim::ParameterArena& arena_;
   optim::Optimizer& optimizer_;
-  EmbeddingQueue& queue_;
+  EmbeddingQueues& queues_;
   gpu::Stream stream_;
   optim::detail::HostWritten numbers_;
   optim::GradientControl control_;

@@ -67,7 +67,9 @@ inline void check(const PretrainOptions& options, index_t samples) {
   require<ValueError>(options.checkpoint_epochs >= 1, "--checkpoint-epochs: want at least 1, got ",
                       options.checkpoint_epochs);
   data::validate(options.crops);
-  check(options.trainer);
+  SwavTrainerOptions trainer = options.trainer;
+  trainer.crops = options.crops;
+  check(trainer);
   const index_t batches =
       data::BatchSampler(samples, options.trainer.batch, 0).steps_per_epoch();
   require<ValueError>(options.trainer.accumulate <= batches, "--accumulate: want 1 to ", batches,
@@ -113,19 +115,60 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   s.add("epsilon", o.trainer.loss.epsilon);
   s.add("temperature", o.trainer.loss.temperature);
   s.add("sinkhorn-iterations", o.trainer.loss.sinkhorn_iterations);
-  s.add("queue-length", o.trainer.queue_length);
-  s.add("queue-start", o.trainer.queue_start);
+  s.add("queue-length", o.trainer.queue.length);
+  s.add("queue-start", o.trainer.queue.start);
   s.add("optimizer", o.trainer.optimizer.index());
   s.add("weight-decay", std::visit([](const auto& x) { return x.weight_decay; }, o.trainer.optimizer));
   s.add("schedule", o.trainer.schedule.index());
   s.add("lr", std::visit([](const auto& x) { return x.lr; }, o.trainer.schedule));
   s.add("seed", o.trainer.seed);
   s.add_unless("precision", name_of(o.trainer.precision), name_of(Precision::float32));
+  std::string coded;
+  for (const index_t crop : o.trainer.loss.code_crops) {
+    coded.append(coded.empty() ? "" : ",").append(std::to_string(crop));
+  }
+  s.add_unless("code-crops", coded, std::string("0,1"));
+  s.add_unless("queue per crop", o.trainer.queue.per_crop, false);
+  s.add_unless("queue empty at first", o.trainer.queue.empty_at_first, false);
+  s.add_unless("enqueue first", o.trainer.queue.enqueue_first, true);
   s.add_unless("channels", o.architecture.channels, index_t{3});
   s.add_unless("pool", models::name_of(o.architecture.pooling),
                models::name_of(models::Pooling::concat));
   return s;
 }
+
+// The losses of crops of one size, averaged: crops of a size are drawn alike, so one of them says no
+// more than their mean. Columns "loss_128px", "loss_96px", ...
+class LossesBySize {
+ public:
+  explicit LossesBySize(const data::MultiCropOptions& crops) {
+    for (const auto& group : crops.groups) {
+      const std::string name = std::string("loss_").append(std::to_string(group.size)).append("px");
+      const auto at = std::find(names_.begin(), names_.end(), name);
+      const auto index = static_cast<std::size_t>(at - names_.begin());
+      if (at == names_.end()) {
+        names_.push_back(name);
+        counts_.push_back(0);
+      }
+      for (int i = 0; i < group.count; ++i) column_.push_back(index);
+      counts_[index] += group.count;
+    }
+  }
+  const std::vector<std::string>& names() const { return names_; }
+  /// Valid as long as this.
+  void append(const std::vector<double>& crop_loss, std::vector<LogValue>& values) const {
+    std::vector<double> means(names_.size(), 0.0);
+    for (std::size_t v = 0; v < crop_loss.size(); ++v) {
+      means[column_[v]] += crop_loss[v] / counts_[column_[v]];
+    }
+    for (std::size_t i = 0; i < names_.size(); ++i) values.emplace_back(names_[i], means[i]);
+  }
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<int> counts_;
+  std::vector<std::size_t> column_;  // of each crop
+};
 
 // Loss pinned at ln K: every image gets the same, uniform code, and nothing is learned.
 class CollapseAlarm {
@@ -179,8 +222,10 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   } else if (!options.encoder.empty()) {
     nn::load_state_dict(trainer.network().encoder, options.encoder);
   }
-  std::vector<std::string> columns{"loss_without_queue", "queue", "code_entropy", "code_max",
-                                   "prototypes_used"};
+  const detail::LossesBySize losses_by_size(options.crops);
+  std::vector<std::string> columns{"loss_without_queue", "queue",           "code_entropy",
+                                   "code_max",           "prototypes_used", "mean_code_entropy"};
+  columns.insert(columns.end(), losses_by_size.names().begin(), losses_by_size.names().end());
   const bool scaled =
       loss_scale_options(options.trainer.precision, options.trainer.loss_scale).has_value();
   if (scaled) columns.insert(columns.end(), {"loss_scale", "skipped"});
@@ -199,6 +244,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
 
   PretrainResult result;
   detail::CollapseAlarm alarm(options.trainer.head.prototypes);
+  const double log_prototypes = std::log(static_cast<double>(options.trainer.head.prototypes));
   StepProfile profile({.on = options.profile}, out, options.trainer.device);
   const auto tell = [&](const std::string& text) {
     if (!text.empty()) progress.message(text);
@@ -210,7 +256,9 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                                  {"queue", record.queue_on ? 1.0 : 0.0},
                                  {"code_entropy", codes.code_entropy},
                                  {"code_max", codes.code_max},
-                                 {"prototypes_used", static_cast<double>(codes.prototypes_used)}};
+                                 {"prototypes_used", static_cast<double>(codes.prototypes_used)},
+                                 {"mean_code_entropy", codes.mean_code_entropy / log_prototypes}};
+    losses_by_size.append(codes.crop_loss, values);
     if (scaled) {
       values.emplace_back("loss_scale", record.loss_scale);
       values.emplace_back("skipped", record.skipped ? 1.0 : 0.0);

@@ -66,8 +66,7 @@ struct SwavTrainerOptions {
   index_t batch = 32;
   int accumulate = 1;            ///< batches whose gradients make one step
   std::int64_t steps = 0;        ///< of the whole run: the schedule and the queue's start need it
-  index_t queue_length = 2048;   ///< 0: no queue
-  double queue_start = 0.5;      ///< fraction of the run after which the queue joins the codes
+  QueueOptions queue;
   std::int64_t freeze_prototypes = 0;  ///< steps during which the prototypes stand still; -1: all
   optim::OptimizerOptions optimizer = optim::LambOptions{.weight_decay = 1e-6};
   optim::Schedule schedule = optim::OneCycle{.lr = 1e-4};
@@ -89,11 +88,19 @@ inline void check(const SwavTrainerOptions& options) {
                       "--prototypes, --hidden, --embedding: want at least 1, got ",
                       options.head.prototypes, ", ", options.head.hidden, " and ",
                       options.head.embedding);
-  require<ValueError>(options.queue_length >= 0 && options.queue_length % options.batch == 0,
+  require<ValueError>(options.queue.length >= 0 && options.queue.length % options.batch == 0,
                       "--queue-length: want a multiple of the batch ", options.batch, ", got ",
-                      options.queue_length);
-  require<ValueError>(options.queue_start >= 0 && options.queue_start <= 1,
-                      "--queue-start: want a fraction from 0 to 1, got ", options.queue_start);
+                      options.queue.length);
+  require<ValueError>(options.queue.start >= 0 && options.queue.start <= 1,
+                      "--queue-start: want a fraction from 0 to 1, got ", options.queue.start);
+  const auto& coded = options.loss.code_crops;
+  require<ValueError>(!coded.empty(), "--code-crops: want one crop at least");
+  for (auto crop = coded.begin(); crop != coded.end(); ++crop) {
+    require<ValueError>(*crop >= 0 && *crop < options.crops.views() &&
+                            std::find(coded.begin(), crop, *crop) == crop,
+                        "--code-crops: want different crops from 0 to ", options.crops.views() - 1,
+                        ", got ", *crop);
+  }
   require<ValueError>(options.accumulate >= 1, "--accumulate: want at least 1, got ",
                       options.accumulate);
   require<ValueError>(options.loss.epsilon > 0, "--epsilon: want more than 0, got ",
@@ -116,8 +123,8 @@ class SwavTrainer {
         arena_(network_, options.device,
                options.device.is_cpu() ? ElementType::float32 : element_type_of(options.precision)),
         optimizer_(options.optimizer, arena_),
-        queue_(options.queue_length, options.head.embedding, options.batch, options.seed,
-               options.device),
+        queues_(options.queue, options.loss.code_crops, options.head.embedding, options.batch,
+                options.seed, options.device),
         loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {
     nn::name_layers(network_);
     if constexpr (kCuda) {
@@ -142,12 +149,11 @@ class SwavTrainer {
   std::int64_t step() const { return step_; }
   models::SwavNetwork& network() { return network_; }
   optim::ParameterArena& arena() { return arena_; }
-  EmbeddingQueue& queue() { return queue_; }
+  EmbeddingQueues& queues() { return queues_; }
 
-  /// The queue joins once more than queue_start of the run is done.
+  /// Whether the queue joins the codes of the next step.
   bool queue_on() const {
-    return queue_.length() > 0 && static_cast<double>(step_) >
-                                      options_.queue_start * static_cast<double>(options_.steps);
+    return queue_joins(options_.queue, step_, options_.steps, options_.batch * options_.accumulate);
   }
 
   /// One step on the cpu over `accumulate` batches; `next()` returns the next one. Schedules advance
@@ -165,11 +171,7 @@ class SwavTrainer {
       const SwavStatistics part = with_precision(options_.precision, [&]<class T>(T) {
         return forward_backward<T>(batch, record.queue_on);
       });
-      record.codes.loss += share * part.loss;
-      record.codes.loss_without_queue += share * part.loss_without_queue;
-      record.codes.code_entropy += share * part.code_entropy;
-      record.codes.code_max += share * part.code_max;
-      record.codes.prototypes_used = std::max(record.codes.prototypes_used, part.prototypes_used);
+      record.codes.add(part, share);
     }
     record.gradient_norm = gradient_scale * optim::gradient_norm(arena_.gradients());
     const bool finite = std::isfinite(record.codes.loss) && std::isfinite(record.gradient_norm);
@@ -226,16 +228,20 @@ class SwavTrainer {
     }
     put_model(checkpoint, "model.", network_);
     put_optimizer(checkpoint, optimizer_, arena_);
-    checkpoint.put("queue.rows", queue_.rows());
-    checkpoint.put("queue.cursor", queue_.cursor());
+    for (index_t q = 0; q < queues_.count(); ++q) {
+      checkpoint.put(queue_name(q) + ".rows", queues_[q].rows());
+      checkpoint.put(queue_name(q) + ".cursor", queues_[q].cursor());
+    }
     checkpoint.put("step", step_);
     loss_scale_.save(checkpoint);
   }
   void restore(const CheckpointReader& checkpoint) {
     get_model(checkpoint, "model.", network_);
     get_optimizer(checkpoint, optimizer_, arena_);
-    checkpoint.get("queue.rows", queue_.rows());
-    queue_.set_cursor(checkpoint.value<std::int64_t>("queue.cursor"));
+    for (index_t q = 0; q < queues_.count(); ++q) {
+      checkpoint.get(queue_name(q) + ".rows", queues_[q].rows());
+      queues_[q].set_cursor(checkpoint.value<std::int64_t>(queue_name(q) + ".cursor"));
+    }
     step_ = checkpoint.value<std::int64_t>("step");
     loss_scale_.restore(checkpoint);
     if constexpr (kCuda) {
@@ -247,6 +253,11 @@ class SwavTrainer {
   }
 
  private:
+  static std::string queue_name(index_t q) {
+    std::string name = "queue";
+    if (q > 0) name += std::to_string(q);
+    return name;
+  }
   optim::SchedulePoint begin_step() {
     nn::set_training(network_, true);
     network_.prototypes.weight.trainable =
@@ -271,7 +282,7 @@ class SwavTrainer {
   }
   void make_device_step() {
     device_ = std::make_shared<DeviceSwavStep<>>(
-        network_, arena_, optimizer_, queue_,
+        network_, arena_, optimizer_, queues_,
         DeviceSwavStepOptions{.crops = options_.crops,
                               .loss = options_.loss,
                               .batch = options_.batch,
@@ -296,23 +307,21 @@ class SwavTrainer {
     for (const Tensor<float>& crops : batch.groups) {
       groups.push_back(ops::cast<T>(Variable<float>(crops)));
     }
-    const auto output = network_(groups);
-    const index_t B = options_.batch;
-    // The current embeddings of crop 0 enter before the codes are computed, as in self_supervised.
-    queue_.push(output.embeddings.value().slice(0, 0, B));
-    SwavStatistics statistics;
-    const auto loss = swav_loss(output, B, network_.prototypes.weight.value(),
-                                with_queue ? &queue_ : nullptr, options_.loss, statistics);
-    loss.backward(Tensor<float>::full({}, static_cast<float>(loss_scale_.value()),
-                                      loss.value().device()));
-    return statistics;
+    const double rows = with_queue ? static_cast<double>(queues_.length()) : 0.0;
+    const auto result = swav_loss<T>(network_(groups), options_.batch, network_.prototypes, queues_,
+                                     rows, options_.loss.temperature, options_.loss);
+    auto row = Tensor<float>::empty({1, ops::kSwavStatistics + result.crop_loss.dim(0)});
+    ops::swav_statistics(result.codes, result.loss.value(), result.loss_without_queue,
+                         result.crop_loss, 0, row);
+    result.loss.backward(Tensor<float>::full({}, static_cast<float>(loss_scale_.value())));
+    return read_statistics(row.span());
   }
 
   SwavTrainerOptions options_;
   models::SwavNetwork network_;
   optim::ParameterArena arena_;
   optim::Optimizer optimizer_;
-  EmbeddingQueue queue_;
+  EmbeddingQueues queues_;
   LossScale loss_scale_;
   std::int64_t step_ = 0;
   std::shared_ptr<DeviceSwavStep<>> device_;  // null on the cpu
