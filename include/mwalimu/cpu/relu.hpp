@@ -16,7 +16,8 @@ void relu_forward(Cpu, View<const T, 1> x, View<T, 1> y) {
   parallel_for(x.dim(0), detail::kGrain, [&](index_t begin, index_t end) {
 #pragma omp simd
     for (index_t i = begin; i < end; ++i) {
-      to[i] = convert<A>(from[i]) <= A{0} ? convert<T>(A{0}) : from[i];  // NaN stays NaN
+      const A value = convert<A>(from[i]);
+      to[i] = convert<T>(value <= A{0} ? A{0} : value);  // NaN stays NaN
     }
   });
 }
@@ -29,7 +30,8 @@ void relu_backward(Cpu, View<const T, 1> y, View<const T, 1> dy, View<T, 1> dx) 
   parallel_for(y.dim(0), detail::kGrain, [&](index_t begin, index_t end) {
 #pragma omp simd
     for (index_t i = begin; i < end; ++i) {
-      to[i] = convert<A>(value[i]) <= A{0} ? convert<T>(A{0}) : from[i];
+      const A gradient = convert<A>(from[i]);  // read in any case: else the loop has a branch
+      to[i] = convert<T>(convert<A>(value[i]) <= A{0} ? A{0} : gradient);
     }
   });
 }
