@@ -57,7 +57,9 @@ struct CropLaunch {
   float* scratch;  ///< a canvas a block, or null: the canvas is shared memory
   int views, batch, size, width;
   int max_radius;  ///< of the blur
-  data::Normalisation normalisation;
+  data::Normalisation normalisation;  ///< of what is written
+  bool normalise_first;
+  data::Normalisation first;  ///< where normalise_first: of what is resized
 };
 
 /// The sum of `value` over the block, in a fixed order; every thread gets it.
@@ -238,6 +240,11 @@ __global__ void __launch_bounds__(1024)
     float luma_sum = 0;
     for (int i = static_cast<int>(threadIdx.x); i < pixels; i += threads) {
       data::detail::Rgb rgb = resized_pixel(image, p, launch.width, scale_y, scale_x, i / S, i % S);
+      if (launch.normalise_first) {
+        rgb = {(rgb.r - launch.first.mean[0]) / launch.first.std[0],
+               (rgb.g - launch.first.mean[1]) / launch.first.std[1],
+               (rgb.b - launch.first.mean[2]) / launch.first.std[2]};
+      }
       if (p.jitter) {
         jitter_until_contrast(p.color, 0, hue_shift, rgb);
         luma_sum += data::detail::luma(rgb);
@@ -340,7 +347,10 @@ void crop_group(Gpu on, const CropRule& rule, const Normalisation& normalisation
                              .size = rule.size,
                              .width = static_cast<int>(images.dim(2)),
                              .max_radius = 0,
-                             .normalisation = normalisation};
+                             .normalisation = rule.normalise_first ? Normalisation::none()
+                                                                   : normalisation,
+                             .normalise_first = rule.normalise_first,
+                             .first = normalisation};
   // A drawn sigma lies below the bound; one more pixel than that needs covers its rounding.
   if (rule.blur > 0) {
     launch.max_radius =

@@ -226,8 +226,7 @@ TEST(MultiCrop, WritesViewMajorRowsFromTheRightSensor) {
 
 // The batch's form makes what single samples make, from any rows of the images, with sample numbers
 // that go on where another rank's end; 16-bit types round its floats.
-TEST(CropGroup, IsTheSameCropsAsSampleBySample) {
-  const MultiCropOptions options = MultiCropOptions::strong("2x13,3x8");
+void expect_same_crops_as_sample_by_sample(const MultiCropOptions& options) {
   constexpr index_t B = 3, first = 5;
   constexpr int H = 20, W = 17, N = 4;
   auto images = Tensor<std::uint8_t>::empty({N, H, W, 3});
@@ -255,6 +254,13 @@ TEST(CropGroup, IsTheSameCropsAsSampleBySample) {
   for (std::size_t i = 0; i < small.size(); ++i) {
     ASSERT_EQ(rounded[1].span()[i], bfloat16(small[i]));
   }
+}
+
+TEST(CropGroup, IsTheSameCropsAsSampleBySample) {
+  MultiCropOptions options = MultiCropOptions::strong("2x13,3x8");
+  expect_same_crops_as_sample_by_sample(options);
+  options.shared_box = options.normalise_first = true;
+  expect_same_crops_as_sample_by_sample(options);
 }
 
 TEST(CropGroup, OneSensorIsBothOfAPair) {
@@ -286,6 +292,50 @@ TEST(ApplyCrop, TheFullBoxAloneIsTheNormalisedImageExactly) {
       }
     }
   }
+}
+
+TEST(DrawCrop, ASharedBoxIsOneForAViewOfTheWholeBatch) {
+  MultiCropOptions options = MultiCropOptions::study("2x16,3x8");
+  options.shared_box = true;
+  const auto same = [](const CropBox& a, const CropBox& b) {
+    return a.top == b.top && a.left == b.left && a.height == b.height && a.width == b.width;
+  };
+  for (int view = 0; view < options.views(); ++view) {
+    const auto first = draw_crop(options, 3, 7, 0, view, 90, 110);
+    bool factors_differ = false;
+    for (std::uint64_t sample = 1; sample < 20; ++sample) {
+      const auto p = draw_crop(options, 3, 7, sample, view, 90, 110);
+      EXPECT_TRUE(same(p.box, first.box)) << view;
+      EXPECT_EQ(p.color.order, first.color.order) << view;
+      factors_differ = factors_differ || p.color.brightness != first.color.brightness;
+    }
+    EXPECT_TRUE(factors_differ);
+    EXPECT_FALSE(same(first.box, draw_crop(options, 3, 8, 0, view, 90, 110).box)) << "next step";
+    if (view > 0) {
+      EXPECT_FALSE(same(first.box, draw_crop(options, 3, 7, 0, view - 1, 90, 110).box));
+    }
+  }
+}
+
+// What lies below the mean is lost where colours change after the normalisation.
+TEST(ApplyCrop, NormalisedFirstTheJitterClampsWhatIsDark) {
+  std::vector<std::uint8_t> dark(4 * 4 * 3, 20);
+  const ByteImage image{dark.data(), 4, 4};
+  CropParameters p;
+  p.box = {0, 0, 4, 4};
+  p.size = 4;
+  std::vector<float> plain(48), first(48);
+  CropScratch scratch;
+  const Normalisation imagenet;
+  apply_crop(image, p, imagenet, plain.data(), scratch);
+  apply_crop(image, p, imagenet, first.data(), scratch, true);
+  EXPECT_EQ(plain, first) << "without a jitter the order does not matter";
+  EXPECT_LT(plain[0], -1);
+  p.jitter = true;  // factors of 1: it only clamps
+  apply_crop(image, p, imagenet, plain.data(), scratch);
+  apply_crop(image, p, imagenet, first.data(), scratch, true);
+  EXPECT_LT(plain[0], -1);
+  EXPECT_EQ(first, std::vector<float>(48, 0.0f));
 }
 
 // Every step by its own function, in the documented order.

@@ -24,6 +24,12 @@ MultiCropOptions everything(const char* crops) {
   return options;
 }
 
+/// A box for the whole batch, colours after the normalisation.
+MultiCropOptions with_quirks(MultiCropOptions options) {
+  options.shared_box = options.normalise_first = true;
+  return options;
+}
+
 template <class T>
 void expect_crops_of_the_host(const MultiCropOptions& options, const Tensor<std::uint8_t>& images,
                               const Tensor<index_t>& pairs, int schedules) {
@@ -53,7 +59,8 @@ void expect_crops_of_the_host(const MultiCropOptions& options, const Tensor<std:
 TEST(DeviceCrops, ParametersAreTheHosts) {
   MWALIMU_NEEDS_DEVICE();
   constexpr int B = 50;
-  for (const auto& options : {everything("2x40,3x24"), MultiCropOptions::facebook("2x224,6x96")}) {
+  for (const auto& options : {everything("2x40,3x24"), MultiCropOptions::facebook("2x224,6x96"),
+                              with_quirks(everything("2x40,3x24"))}) {
     for (std::size_t g = 0; g < options.groups.size(); ++g) {
       const CropRule rule = crop_rule(options, g);
       const index_t views = rule.count * B;
@@ -101,6 +108,7 @@ TEST(DeviceCrops, MatchTheHostInEveryType) {
   const auto pairs = Tensor<index_t>::from({2, 0, 3, 1}, {2, 2});
   const MultiCropOptions options = everything("2x24,2x16");  // 16-byte packs fit
   expect_crops_of_the_host<float>(options, images, pairs, 1);
+  expect_crops_of_the_host<float>(with_quirks(options), images, pairs, 0);
   expect_crops_of_the_host<half>(options, images, pairs, 0);
   expect_crops_of_the_host<bfloat16>(options, images, pairs, 0);
 }

@@ -2,7 +2,8 @@
 // several small random views; each view's parameters are drawn first and applied afterwards.
 //
 // Order of a view: crop and resize, flip, colour jitter, gray, blur, rotation, all on [0, 1]
-// pixels; then one normalisation, written interleaved into the batch.
+// pixels; then one normalisation, written interleaved into the batch. (With normalise_first, which
+// repeats what another program does, it comes after the flip.)
 //
 // Source  Caron et al. 2020, arXiv:2006.09882, section 3.3 and its appendix.
 #pragma once
@@ -76,6 +77,13 @@ MWALIMU_HOST_DEVICE inline CropParameters draw_crop(const CropRule& rule, std::u
             static_cast<float>(rule.size) / 224.0f;
   p.degrees = random.uniform(-rule.rotate_degrees, rule.rotate_degrees);
   p.box = draw_resized_box(random, height, width, rule.scale, rule.aspect);  // takes 2..22 draws
+  if (rule.shared_box) {
+    // A stream of the view's own, behind those of all samples.
+    RandomStream batch(seed, Purpose::crops, step,
+                       (std::uint64_t{1} << 39) + static_cast<std::uint64_t>(rule.first_view + index));
+    p.color.order = draw_color_jitter(batch, rule.jitter_range).order;
+    p.box = draw_resized_box(batch, height, width, rule.scale, rule.aspect);
+  }
   return p;
 }
 
@@ -106,16 +114,26 @@ struct CropScratch {
 };
 
 /// Makes the view that `p` describes: (size, size, 3) normalised floats at `out`, interleaved.
+/// @param normalise_first  see MultiCropOptions.
 /// @throws ShapeError  the box leaves the image.
 inline void apply_crop(const ByteImage& image, const CropParameters& p,
-                       const Normalisation& normalisation, float* out, CropScratch& scratch) {
+                       const Normalisation& normalisation, float* out, CropScratch& scratch,
+                       bool normalise_first = false) {
   PlanarImage& view = scratch.view;
   crop_resize(image, p.box, p.size, p.size, p.flip, view, scratch.resize);
+  if (normalise_first) {
+    for (int c = 0; c < 3; ++c) {
+      const auto channel = static_cast<std::size_t>(c);
+      const float mean = normalisation.mean[channel], std = normalisation.std[channel];
+      float* plane = view.plane(c);
+      for (std::size_t i = 0; i < view.plane_size(); ++i) plane[i] = (plane[i] - mean) / std;
+    }
+  }
   if (p.jitter) apply_color_jitter(view, p.color);
   if (p.gray) to_gray(view);
   if (p.blur) gaussian_blur(view, gaussian_kernel(p.sigma, gaussian_radius(p.sigma)), scratch.blur);
   if (p.rotate) rotate(view, p.degrees, scratch.spare, scratch.sample);
-  write_normalised(view, normalisation, out);
+  write_normalised(view, normalise_first ? Normalisation::none() : normalisation, out);
 }
 
 /// Makes all views of one sample and writes them into the step's batch.
@@ -144,7 +162,8 @@ inline void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std:
         draw_crop(options, seed, step, sample, view, image.height, image.width);
     const std::int64_t values = std::int64_t{p.size} * p.size * 3;
     apply_crop(image, p, options.normalisation,
-               groups[static_cast<std::size_t>(group)] + (index * batch + row) * values, scratch);
+               groups[static_cast<std::size_t>(group)] + (index * batch + row) * values, scratch,
+               options.normalise_first);
   }
 }
 
@@ -229,9 +248,9 @@ void crop_group(Cpu, const CropRule& rule, const Normalisation& normalisation, s
       const ByteImage image{images.data() + pairs(row, p.sensor) * images.stride(0), H, W};
       T* out = views.data() + i * values;
       if constexpr (std::is_same_v<T, float>) {
-        apply_crop(image, p, normalisation, out, scratch);
+        apply_crop(image, p, normalisation, out, scratch, rule.normalise_first);
       } else {
-        apply_crop(image, p, normalisation, made.data(), scratch);
+        apply_crop(image, p, normalisation, made.data(), scratch, rule.normalise_first);
         for (const float x : made) *out++ = convert<T>(x);
       }
     }

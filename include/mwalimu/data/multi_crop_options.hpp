@@ -58,6 +58,11 @@ struct MultiCropOptions {
   /// drawn for each sample. Off: every view from the first image given.
   bool pairs = true;
   Normalisation normalisation;  ///< ImageNet's
+  /// One box, and one order of the jitter's operations, for view v of every sample of a batch.
+  bool shared_box = false;
+  /// Normalise before the colours change, not after: a jittered view then loses all that lies below
+  /// the mean, for the jitter clamps to [0, 1].
+  bool normalise_first = false;
 
   /// The views of "2x128,6x96" (count x side, comma-separated) with the study's scales: the first
   /// group covers 0.25-1.0 of the image, the others 0.05-0.30.
@@ -102,6 +107,7 @@ struct CropRule {
   Range blur_sigma;  ///< pixels of a 224-pixel view
   float rotate_degrees = 0;
   bool pairs = false;
+  bool shared_box = false, normalise_first = false;
 };
 static_assert(std::is_trivially_copyable_v<CropRule>);
 
@@ -121,7 +127,9 @@ inline CropRule crop_rule(const MultiCropOptions& options, std::size_t g) {
                 .jitter_range = options.jitter_range,
                 .blur_sigma = options.blur_sigma,
                 .rotate_degrees = options.rotate_degrees,
-                .pairs = options.pairs};
+                .pairs = options.pairs,
+                .shared_box = options.shared_box,
+                .normalise_first = options.normalise_first};
   for (std::size_t before = 0; before < g; ++before) {
     rule.first_view += options.groups[before].count;
   }
