@@ -7,6 +7,7 @@
 #include <benchmark/benchmark.h>
 
 #include <array>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -99,21 +100,49 @@ double weight_bytes(const std::vector<Layer>& layers) {
   for (const Layer& layer : layers) sum += 4.0 * static_cast<double>(layer.weight.value().count());
   return sum;
 }
-void count_flop(benchmark::State& state, const std::vector<Layer>& layers) {
-  state.counters["flop"] = benchmark::Counter(
-      flop(layers) * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+bench::Cost arithmetic(const std::vector<Layer>& layers) {
+  return {.bytes = 0, .flop = flop(layers)};
+}
+
+// Of the first layers' weights: one element of each gradient against the sum that defines it.
+std::string wrong_gradient(const std::vector<Layer>& layers) {
+  for (std::size_t l = 0; l < 3; ++l) {
+    const Layer& layer = layers[l];
+    const auto x = layer.x.view<4>(), dout = layer.dout.view<4>();
+    const auto got = layer.weight_grad.view<4>();
+    double want = 0, size = 0;  // of the middle tap of the last output and input channel
+    const index_t o = got.dim(0) - 1, i = got.dim(1) - 1;
+    for (index_t n = 0; n < dout.dim(0); ++n) {
+      for (index_t h = 0; h < dout.dim(1); ++h) {
+        for (index_t w = 0; w < dout.dim(2); ++w) {
+          const double product = double{x(n, h * layer.options.stride, w * layer.options.stride, i)} *
+                                 double{dout(n, h, w, o)};
+          want += product;
+          size += product * product;
+        }
+      }
+    }
+    if (!(std::abs(double{got(o, i, 1, 1)} - want) < 1e-4 * std::sqrt(size))) {
+      return "layer " + std::to_string(l) + ": a weight's gradient is wrong";
+    }
+  }
+  return {};
 }
 
 void step(benchmark::State& state) {
   const auto layers = xresnet34(state.range(0));
-  for (auto _ : state) {
+  const auto step = [&] {
     for (const Layer& layer : layers) {
       layer.packed->invalidate();  // as after an optimiser's step
       const auto x = layer.needs_dx ? Variable<float>::leaf(layer.x) : Variable<float>(layer.x);
       conv2d(x, layer.weight, layer.options, layer.packed).backward(layer.dout);
     }
+  };
+  step();
+  if (const std::string wrong = wrong_gradient(layers); !wrong.empty()) {
+    return state.SkipWithError(wrong.c_str());
   }
-  count_flop(state, layers);
+  bench::time_host(state, arithmetic(layers), step);
 }
 
 void onednn(benchmark::State& state) {
@@ -136,7 +165,7 @@ void onednn(benchmark::State& state) {
            direction});
     }
   }
-  for (auto _ : state) {
+  const auto all = [&] {
     for (const auto& [layer, made, weights, direction] : calls) {
       const auto w = cpu::wrap(made->weight, weights.get());
       const auto x = cpu::wrap(made->x, (direction == backward_data ? layer->dx : layer->x).data());
@@ -148,8 +177,9 @@ void onednn(benchmark::State& state) {
                     {is_forward || is_data ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS, w},
                     {is_forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, out}});
     }
-  }
-  count_flop(state, layers);
+  };
+  all();
+  bench::time_host(state, arithmetic(layers), all);
 }
 
 void pack(benchmark::State& state, Conv2dDirection direction) {
@@ -160,7 +190,7 @@ void pack(benchmark::State& state, Conv2dDirection direction) {
     layouts.push_back(layer.primitive(direction)->weight_layout);
     packed.push_back(Tensor<float>::zeros({layouts.back().count}));
   }
-  for (auto _ : state) {
+  const auto all = [&] {
     for (std::size_t i = 0; i < layers.size(); ++i) {
       if (direction == Conv2dDirection::backward_weight) {
         auto grad = layers[i].weight_grad;
@@ -169,44 +199,30 @@ void pack(benchmark::State& state, Conv2dDirection direction) {
         cpu::pack_weights<float>(layers[i].weight.value().view<4>(), layouts[i], packed[i].data());
       }
     }
-  }
+  };
+  all();
   const bool adds = direction == Conv2dDirection::backward_weight;
-  bench::count_bytes(state, (adds ? 3 : 2) * weight_bytes(layers));
+  bench::time_host(state, {.bytes = (adds ? 3 : 2) * weight_bytes(layers), .flop = 0}, all);
 }
 
-BENCHMARK(step)
-    ->Name("conv2d/step/cpu/f32/xresnet34")
-    ->ArgName("px")
-    ->Arg(64)
-    ->Arg(96)
-    ->Arg(128)
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime()
-    ->MeasureProcessCPUTime();
-BENCHMARK(onednn)
-    ->Name("conv2d/onednn/cpu/f32/xresnet34")
-    ->ArgName("px")
-    ->Arg(64)
-    ->Arg(96)
-    ->Arg(128)
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime()
-    ->MeasureProcessCPUTime();
-BENCHMARK_CAPTURE(pack, forward, Conv2dDirection::forward)
-    ->Name("conv2d/pack_forward/cpu/f32")
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime()
-    ->MeasureProcessCPUTime();
-BENCHMARK_CAPTURE(pack, backward, Conv2dDirection::backward_data)
-    ->Name("conv2d/pack_backward/cpu/f32")
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime()
-    ->MeasureProcessCPUTime();
-BENCHMARK_CAPTURE(pack, gradient, Conv2dDirection::backward_weight)
-    ->Name("conv2d/unpack_gradient/cpu/f32")
-    ->Unit(benchmark::kMillisecond)
-    ->UseRealTime()
-    ->MeasureProcessCPUTime();
+const bool registered = [] {
+  for (const auto& [name, function] : {std::pair{"step", &step}, std::pair{"onednn", &onednn}}) {
+    bench::on_host(benchmark::RegisterBenchmark(
+                       (std::string("conv2d/") + name + "/cpu/f32/xresnet34").c_str(), function))
+        ->ArgName("px")
+        ->Arg(64)
+        ->Arg(96)
+        ->Arg(128);
+  }
+  using enum Conv2dDirection;
+  for (const auto& [name, direction] : {std::pair{"pack_forward", forward},
+                                        std::pair{"pack_backward", backward_data},
+                                        std::pair{"unpack_gradient", backward_weight}}) {
+    bench::on_host(benchmark::RegisterBenchmark(
+        (std::string("conv2d/") + name + "/cpu/f32/xresnet34").c_str(), pack, direction));
+  }
+  return true;
+}();
 
 }  // namespace
 }  // namespace mwalimu::ops

@@ -1,24 +1,18 @@
 // bench/device: the time that a CUDA device takes for an operation, by the device's own clock.
 //
 // Calls are recorded as one graph and timed by two events around it, so that no host is in the time.
-// They go round over as many copies of their memory as exceed the second-level cache twice. Before
-// that a small case is held against the Cpu.
 #pragma once
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cmath>
-#include <functional>
 #include <limits>
-#include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "mwalimu/core/random.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/gpu/graph.hpp"
+#include "support.hpp"
 
 namespace mwalimu::bench {
 
@@ -71,172 +65,35 @@ inline double device_copy_bandwidth() {
   return measured;
 }
 
-/// One operation with memory of its own, on one device.
-struct Work {
-  std::function<void()> run;                    ///< queues it on the current stream
-  std::function<std::vector<double>()> result;  ///< what it has left; waits for the device
-};
-
-/// The work that f does, which leaves its result in `outputs`.
-template <class F, class... Outputs>
-Work work(F f, const Outputs&... outputs) {
-  auto result = [outputs...] {
-    std::vector<double> values;
-    const auto add = [&](const auto& tensor) {
-      for (const auto value : tensor.to_vector()) {
-        values.push_back(convert<double>(value));
-      }
-    };
-    (add(outputs), ...);
-    return values;
-  };
-  return {std::move(f), std::move(result)};
-}
-
-/// The same for f(place), a call of a backend.
-template <class F, class... Outputs>
-Work work_on(Device device, F f, const Outputs&... outputs) {
-  return work([device, f]() mutable { on_device(device, f); }, outputs...);
-}
-
-/// A tile on the host, again and again: all elements of a tensor on `device`.
-template <Element T>
-Tensor<T> repeated(const Tensor<T>& tile, const Shape& shape, Device device) {
-  const index_t count = shape.count();
-  auto all = Tensor<T>::empty({count}, device);
-  index_t done = std::min(count, tile.count());
-  all.slice(0, 0, done).copy_from(tile.slice(0, 0, done));
-  while (done < count) {
-    const index_t more = std::min(done, count - done);
-    all.slice(0, done, done + more).copy_from(all.slice(0, 0, more));
-    done += more;
-  }
-  return all.reshape(shape);
-}
-
-/// Numbers of [-scale, scale), the same on every device; a tile of 65521 of them is repeated.
-template <Real T>
-Tensor<T> noise(const Shape& shape, Device device, std::uint64_t seed, float scale = 1) {
-  auto tile = Tensor<T>::empty({std::min<index_t>(shape.count(), 65521)});
-  RandomStream random(seed, Purpose::test);
-  for (T& value : tile.span()) value = convert<T>(random.uniform(-scale, scale));
-  return repeated(tile, shape, device);
-}
-
-/// A row of a bench.
-struct DeviceCase {
-  std::string name;              ///< OP/PASS/gpu/TYPE/SHAPE
-  double bytes = 0;              ///< that a call has to move, by the Moves line of the kernel's head
-  double flop = 0;               ///< 0: not counted
-  double tolerance = 0;          ///< relative L2 distance of `small` between the device and the Cpu
-  std::function<Work(Device)> make, small;
-};
-
 namespace detail {
 
-/// The relative L2 distance of the small case's results; NaN counts as infinite.
-inline double distance_from_cpu(const DeviceCase& chosen) {
-  Work on_cpu = chosen.small(Device::cpu()), on_gpu = chosen.small(Device::cuda());
-  on_cpu.run();
-  on_gpu.run();
-  const auto want = on_cpu.result(), got = on_gpu.result();
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    difference += (got.at(i) - want[i]) * (got[i] - want[i]);
-    size += want[i] * want[i];
-  }
-  const double distance = std::sqrt(difference / size);
-  return std::isfinite(distance) ? distance : std::numeric_limits<double>::infinity();
-}
-
-inline void time_case(benchmark::State& state, const DeviceCase& chosen) {
-  const auto& info = gpu::Driver::info(0);
-  const gpu::StreamScope on_stream(device_stream());
-  std::vector<Work> sets;
-  const auto cache = 2.0 * static_cast<double>(info.l2_cache);
-  const auto wanted = info.emulated ? 2.0 : std::ceil(cache / std::max(chosen.bytes, 1.0));
-  for (int i = 0; i < static_cast<int>(std::clamp(wanted, 1.0, 64.0)); ++i) {
-    sets.push_back((info.emulated ? chosen.small : chosen.make)(Device::cuda()));
-  }
+/// Times all_once(), which queues `calls` calls on device_stream(). Counters: bytes and flop of one
+/// call, `sets`, and `roof`, the fraction of device_copy_bandwidth() at which the bytes moved.
+template <class F>
+void time_on_device(benchmark::State& state, const Cost& cost, index_t calls, F&& all_once) {
+  const bool emulated = gpu::Driver::info(0).emulated;
   // The first time libraries choose their algorithms, so it is the second that tells how long it takes.
   gpu::Graph graph(device_stream());
-  const auto all_once = [&] {
-    for (Work& set : sets) set.run();
-  };
   graph.run(all_once);
   const double seconds = device_seconds([&] { graph.run(all_once); });
   // A millisecond, so that the clock's half microsecond does not count.
-  const int rounds = info.emulated ? 1 : static_cast<int>(std::clamp(1e-3 / seconds, 1.0, 32.0));
+  const int rounds = emulated ? 1 : static_cast<int>(std::clamp(1e-3 / seconds, 1.0, 32.0));
   graph.record([&] {
     for (int i = 0; i < rounds; ++i) all_once();
   });
   graph.launch();
 
-  const auto calls = static_cast<index_t>(sets.size()) * rounds;
-  while (state.KeepRunningBatch(calls)) {
+  while (state.KeepRunningBatch(calls * rounds)) {
     state.SetIterationTime(device_seconds([&] { graph.launch(); }));
   }
   const auto iterations = static_cast<double>(state.iterations());
-  const auto rate = [&](double each) {
-    return benchmark::Counter(each * iterations, benchmark::Counter::kIsRate);
-  };
-  state.counters["bytes"] = chosen.bytes;
-  state.counters["roof"] = rate(chosen.bytes / device_copy_bandwidth());
-  if (chosen.flop > 0) state.counters["flop"] = rate(chosen.flop);
-  state.counters["sets"] = static_cast<double>(sets.size());
-  if (info.emulated) state.SetLabel("emulated device, small case: not a time");
+  if (cost.bytes > 0) state.counters["bytes"] = cost.bytes;
+  if (cost.flop > 0) state.counters["flop"] = cost.flop;
+  state.counters["roof"] = benchmark::Counter(cost.bytes / device_copy_bandwidth() * iterations,
+                                              benchmark::Counter::kIsRate);
+  state.counters["sets"] = static_cast<double>(calls);
+  if (emulated) state.SetLabel("emulated device, small case: not a time");
 }
 
 }  // namespace detail
-
-/// Registers the case, with counters `bytes`; `roof`, the fraction of device_copy_bandwidth() at which
-/// they were moved; `flop` a second; and `sets`, the copies of its memory (64 of them do not pass the
-/// cache where a call moves little: `roof` may then be above 1).
-/// Its row is an error, which says why, where there is no device or the result is wrong.
-inline void register_case(DeviceCase one) {
-  auto checked = std::make_shared<bool>(false);
-  const std::string name = one.name;
-  const auto run = [one = std::move(one), checked](benchmark::State& state) {
-    if (const std::string why = why_no_device(); !why.empty()) {
-      return state.SkipWithError(why.c_str());
-    }
-    if constexpr (kCuda) {
-      try {
-        if (!*checked) {
-          const gpu::StreamScope on_stream(device_stream());
-          const double distance = detail::distance_from_cpu(one);
-          if (distance > one.tolerance) {
-            return state.SkipWithError(("wrong result: off the Cpu's by " +
-                                        std::to_string(distance) + ", relative").c_str());
-          }
-          *checked = true;
-        }
-        detail::time_case(state, one);
-      } catch (const Error& error) {
-        state.SkipWithError(error.what());
-      }
-    }
-  };
-  benchmark::RegisterBenchmark(name.c_str(), run)
-      ->UseManualTime()
-      ->Unit(benchmark::kMicrosecond);
-}
-
-/// A type's part of a name.
-template <Real T>
-constexpr const char* short_name() {
-  if constexpr (std::is_same_v<T, float>) return "f32";
-  if constexpr (std::is_same_v<T, double>) return "f64";
-  if constexpr (std::is_same_v<T, half>) return "f16";
-  if constexpr (std::is_same_v<T, bfloat16>) return "bf16";
-}
-
-/// What two right answers may differ by: sums in another order, and one rounding to T, which may
-/// fall to either side.
-template <Real T>
-constexpr double tolerance() {
-  if constexpr (sizeof(T) == 2) return std::is_same_v<T, half> ? 1e-3 : 8e-3;
-  return sizeof(T) == 4 ? 1e-5 : 1e-12;
-}
-
 }  // namespace mwalimu::bench

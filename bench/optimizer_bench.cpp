@@ -3,7 +3,9 @@
 #include <benchmark/benchmark.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mwalimu/core/random.hpp"
@@ -80,28 +82,40 @@ void step(benchmark::State& state, const OptimizerOptions& options, double bytes
   if (model.values.data()[0] == before || !std::isfinite(gradient_norm(model.values.span()))) {
     return state.SkipWithError("the step left the parameters as they were, or not finite");
   }
-  for (auto _ : state) step();
-  bench::count_bytes(state, bytes_a_parameter * kParameters);
+  bench::time_host(state, {.bytes = bytes_a_parameter * kParameters, .flop = 0}, step);
 }
 
 void norm(benchmark::State& state) {
   const Model model;
-  for (auto _ : state) benchmark::DoNotOptimize(gradient_norm(model.gradients.span()));
-  bench::count_bytes(state, 4.0 * kParameters);
+  double sum = 0;
+  for (const float value : model.gradients.span()) sum += double{value} * double{value};
+  if (std::abs(gradient_norm(model.gradients.span()) / std::sqrt(sum) - 1) > 1e-9) {
+    return state.SkipWithError("the norm is not the root of the sum of squares");
+  }
+  bench::time_host(state, {.bytes = 4.0 * kParameters, .flop = 2.0 * kParameters}, [&] {
+    benchmark::DoNotOptimize(gradient_norm(model.gradients.span()));
+  });
 }
 
 void overflow(benchmark::State& state) {
-  const Model model;
-  for (auto _ : state) benchmark::DoNotOptimize(has_nonfinite(model.gradients.span()));
-  bench::count_bytes(state, 4.0 * kParameters);
+  Model model;
+  float& last = model.gradients.data()[model.size - 1];
+  const float number = std::exchange(last, std::numeric_limits<float>::infinity());
+  const bool found = has_nonfinite(model.gradients.span());
+  last = number;
+  if (!found || has_nonfinite(model.gradients.span())) {
+    return state.SkipWithError("an infinity was not told from a number");
+  }
+  bench::time_host(state, {.bytes = 4.0 * kParameters, .flop = 1.0 * kParameters}, [&] {
+    benchmark::DoNotOptimize(has_nonfinite(model.gradients.span()));
+  });
 }
 
 const bool registered = [] {
   const std::string suffix = "/cpu/f32/N:" + std::to_string(kParameters);
   const auto add = [&](const std::string& name, const OptimizerOptions& options, double bytes) {
-    benchmark::RegisterBenchmark((name + "/step" + suffix).c_str(), step, options, bytes)
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+    bench::on_host(
+        benchmark::RegisterBenchmark((name + "/step" + suffix).c_str(), step, options, bytes));
   };
   // Bytes a parameter by the Moves line of Optimizer.
   add("sgd", SgdOptions{.weight_decay = 1e-4}, 20);
@@ -112,9 +126,7 @@ const bool registered = [] {
   add("radam", RadamOptions{}, 28);
   add("ranger", RangerOptions{}, 28 + 8.0 / 6);
   const auto add_reduction = [&](const std::string& name, void (*function)(benchmark::State&)) {
-    benchmark::RegisterBenchmark(("gradients/" + name + suffix).c_str(), function)
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+    bench::on_host(benchmark::RegisterBenchmark(("gradients/" + name + suffix).c_str(), function));
   };
   add_reduction("norm", norm);
   add_reduction("overflow", overflow);

@@ -26,7 +26,7 @@ using namespace mwalimu;
 struct Options {
   std::string device = "cpu", precision = "float32", arch = "xresnet34", crops = "2x128,6x96";
   std::string graph = "on", augment;
-  index_t batch = 32, prototypes = 3000, width = 64;
+  index_t batch = 32, prototypes = 3000, width = 64, queue_length = 0;
   int steps = 10, warm_up = 3, threads = 0;
 
   bool augments() const { return augment.empty() ? device == "cuda" : augment == "on"; }
@@ -175,7 +175,7 @@ Times run_on_gpu(const Options& options) {
   Times times;
   times.device = gpu::Driver::info(device.index).name;
   times.steps = device_milliseconds(step.stream(), options, [&](int number) {
-    step.run(number, {.lr = 1e-3, .momentum = 0.9}, false, feed);
+    step.run(number, {.lr = 1e-3, .momentum = 0.9}, options.queue_length > 0 && number > 0, feed);
   });
   const auto rows = step.read();
   times.first_loss = rows.front().codes.loss;
@@ -208,6 +208,7 @@ nlohmann::json run(const Options& options) {
                          {"batch", options.batch},
                          {"crops", options.crops},
                          {"prototypes", options.prototypes},
+                         {"queue_length", options.queue_length},
                          {"first_loss", times.first_loss},
                          {"last_loss", times.last_loss},
                          {"version", "Mwalimu " MWALIMU_VERSION}};
@@ -217,6 +218,7 @@ nlohmann::json run(const Options& options) {
     json["graph_bytes"] = times.graph_memory;
   } else {
     json["threads"] = num_threads();
+    json["peak_bytes"] = CachingAllocator::instance().statistics().peak;
   }
   return json;
 }
@@ -240,6 +242,9 @@ int main(int argc, char** argv) {
         app.add_option("--batch", options.batch, "samples a step")->check(CLI::Range(2, 65536));
         app.add_option("--crops", options.crops, "count x side of each group, comma-separated");
         app.add_option("--prototypes", options.prototypes, "K")->check(CLI::Range(1, 1000000));
+        app.add_option("--queue-length", options.queue_length,
+                       "embeddings that join the codes, a multiple of the batch; 0: no queue")
+            ->check(CLI::Range(0, 1000000));
         app.add_option("--graph", options.graph, "on: the step as one CUDA graph; off")
             ->check(CLI::IsMember({"on", "off"}));
         app.add_option("--augment", options.augment,

@@ -1,4 +1,4 @@
-// bench/train_step: one training step of an xresnet, as bench/peers/resnet_step.py takes it.
+// bench/train_step: one training step of an encoder, as bench/peers/resnet_step.py takes it.
 //
 // Forward, backward and SGD with momentum on one fixed batch of random images; prints a JSON object
 // with the milliseconds of each step, which bench/peers/compare_step.py reads.
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/program.hpp"
+#include "mwalimu/core/allocator.hpp"
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/models/architecture.hpp"
@@ -82,6 +83,7 @@ nlohmann::json run(const Options& options) {
           {"first_loss", losses.front()},
           {"last_loss", losses.back()},
           {"parameters", parameters},
+          {"peak_bytes", CachingAllocator::instance().statistics().peak},
           {"threads", num_threads()},
           {"precision", type_name<T>()},
           {"version", "Mwalimu " MWALIMU_VERSION ", oneDNN " + std::to_string(onednn->major) + "." +

@@ -1,8 +1,8 @@
-// The kernels between convolutions: batch norm, element-wise operations, pooling, at the shapes of
+// What runs between convolutions: batch norm, element-wise operations, pooling, at the shapes of
 // xresnet34 on SwAV's crops.
 #include <optional>
 
-#include "device.hpp"
+#include "case.hpp"
 #include "mwalimu/ops/add.hpp"
 #include "mwalimu/ops/average_pool.hpp"
 #include "mwalimu/ops/batch_norm.hpp"
@@ -14,7 +14,7 @@
 namespace mwalimu::ops {
 namespace {
 
-using bench::noise, bench::register_case, bench::short_name, bench::tolerance, bench::Work;
+using bench::case_of, bench::noise, bench::register_case, bench::tolerance, bench::Work;
 using bench::work_on;
 using detail::view;
 
@@ -206,13 +206,13 @@ std::string shape_of(index_t N, index_t side, index_t C) {
   return "N:" + std::to_string(N) + "/px:" + std::to_string(side) + "/C:" + std::to_string(C);
 }
 
+// Operations an element are counted by the formulas: a comparison, a rounding to bits or an
+// exponential is one.
 template <Real T>
 void register_layers() {
-  const std::string gpu = std::string("/gpu/") + short_name<T>() + "/";
-  const auto add = [&](const std::string& name, const std::string& shape, double bytes, auto make,
-                       auto small) {
-    register_case({.name = name + gpu + shape, .bytes = bytes, .tolerance = tolerance<T>(),
-                   .make = make, .small = small});
+  const auto add = [](const std::string& op, const std::string& shape, double bytes, double flop,
+                      auto make, auto small) {
+    register_case<T>(case_of<T>(op, shape, {bytes, flop}, tolerance<T>(), make, small));
   };
   constexpr double s = sizeof(T);
 
@@ -221,46 +221,53 @@ void register_layers() {
                                 {index_t{1} << 20, 64}}) {
     const std::string shape = "rows:" + std::to_string(rows) + "/C:" + std::to_string(C);
     const auto n = static_cast<double>(rows * C);
-    add("batch_norm/train", shape, n * (4 * s + 0.125),
-        [=](Device d) { return batch_norm_train<T>(d, rows, C); },
-        [](Device d) { return batch_norm_train<T>(d, 150, 24); });
-    add("batch_norm/backward", shape, n * (6 * s + 0.25),
-        [=](Device d) { return batch_norm_backward<T>(d, rows, C); },
-        [](Device d) { return batch_norm_backward<T>(d, 150, 24); });
-    add("batch_norm/eval", shape, n * 2 * s,
-        [=](Device d) { return batch_norm_eval<T>(d, rows, C); },
-        [](Device d) { return batch_norm_eval<T>(d, 150, 24); });
+    const auto r = rows, c = C;  // clang's lambdas capture no structured bindings
+    add("batch_norm/train", shape, n * (4 * s + 0.125), 9 * n,
+        [=]<class R>(R, Device d) { return batch_norm_train<R>(d, r, c); },
+        []<class R>(R, Device d) { return batch_norm_train<R>(d, 150, 24); });
+    add("batch_norm/backward", shape, n * (6 * s + 0.25), 9 * n,
+        [=]<class R>(R, Device d) { return batch_norm_backward<R>(d, r, c); },
+        []<class R>(R, Device d) { return batch_norm_backward<R>(d, 150, 24); });
+    add("batch_norm/eval", shape, n * 2 * s, 4 * n,
+        [=]<class R>(R, Device d) { return batch_norm_eval<R>(d, r, c); },
+        []<class R>(R, Device d) { return batch_norm_eval<R>(d, 150, 24); });
   }
 
   constexpr index_t n = index_t{1} << 26, few = 6400;
   const std::string flat = "N:" + std::to_string(n);
   const auto moves = [&](double accesses) { return accesses * s * static_cast<double>(n); };
+  constexpr double one = n;  // operation an element
   for (const bool forward : {true, false}) {
-    add(forward ? "relu/forward" : "relu/backward", flat, moves(forward ? 2 : 3),
-        [=](Device d) { return relu_pass<T>(d, n, forward); },
-        [=](Device d) { return relu_pass<T>(d, few, forward); });
+    add(forward ? "relu/forward" : "relu/backward", flat, moves(forward ? 2 : 3), one,
+        [=]<class R>(R, Device d) { return relu_pass<R>(d, n, forward); },
+        [=]<class R>(R, Device d) { return relu_pass<R>(d, few, forward); });
   }
-  add("add/forward", flat, moves(3), [](Device d) { return add_pass<T>(d, n); },
-      [](Device d) { return add_pass<T>(d, few); });
-  add("accumulate/backward", flat, moves(3), [](Device d) { return accumulate_pass<T>(d, n); },
-      [](Device d) { return accumulate_pass<T>(d, few); });
-  add("dropout/forward", flat, moves(2), [](Device d) { return dropout_pass<T>(d, n); },
-      [](Device d) { return dropout_pass<T>(d, few); });
+  add("add/forward", flat, moves(3), one,
+      []<class R>(R, Device d) { return add_pass<R>(d, n); },
+      []<class R>(R, Device d) { return add_pass<R>(d, few); });
+  add("accumulate/backward", flat, moves(3), one,
+      []<class R>(R, Device d) { return accumulate_pass<R>(d, n); },
+      []<class R>(R, Device d) { return accumulate_pass<R>(d, few); });
+  add("dropout/forward", flat, moves(2), one,
+      []<class R>(R, Device d) { return dropout_pass<R>(d, n); },
+      []<class R>(R, Device d) { return dropout_pass<R>(d, few); });
 
   for (const bool forward : {true, false}) {
     const std::string pass = forward ? "forward" : "backward";
-    for (const auto& [N, side] : {std::pair<index_t, index_t>{64, 64}, {256, 64}}) {
+    for (const index_t N : {index_t{64}, index_t{256}}) {
+      constexpr index_t side = 64;
       const auto in = static_cast<double>(N * side * side * 64);
-      add("max_pool/" + pass, shape_of(N, side, 64), in * 1.25 * s + in / 4,
-          [=](Device d) { return max_pool_pass<T>(d, N, side, 64, forward); },
-          [=](Device d) { return max_pool_pass<T>(d, 2, 8, 24, forward); });
-      add("average_pool/" + pass, shape_of(N, side, 64), in * 1.25 * s,
-          [=](Device d) { return average_pool_pass<T>(d, N, side, 64, forward); },
-          [=](Device d) { return average_pool_pass<T>(d, 2, 8, 24, forward); });
+      add("max_pool/" + pass, shape_of(N, side, 64), in * 1.25 * s + in / 4, in * 9 / 4,
+          [=]<class R>(R, Device d) { return max_pool_pass<R>(d, N, side, 64, forward); },
+          [=]<class R>(R, Device d) { return max_pool_pass<R>(d, 2, 8, 24, forward); });
+      add("average_pool/" + pass, shape_of(N, side, 64), in * 1.25 * s, in,
+          [=]<class R>(R, Device d) { return average_pool_pass<R>(d, N, side, 64, forward); },
+          [=]<class R>(R, Device d) { return average_pool_pass<R>(d, 2, 8, 24, forward); });
     }
-    add("concat_pool/" + pass, shape_of(256, 4, 512), 256.0 * 16 * 512 * s,
-        [=](Device d) { return concat_pool_pass<T>(d, 256, 16, 512, forward); },
-        [=](Device d) { return concat_pool_pass<T>(d, 3, 5, 24, forward); });
+    const double pooled = 256.0 * 16 * 512;
+    add("concat_pool/" + pass, shape_of(256, 4, 512), pooled * s, 2 * pooled,
+        [=]<class R>(R, Device d) { return concat_pool_pass<R>(d, 256, 16, 512, forward); },
+        [=]<class R>(R, Device d) { return concat_pool_pass<R>(d, 3, 5, 24, forward); });
   }
 }
 

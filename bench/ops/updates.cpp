@@ -1,8 +1,8 @@
-// The kernels around a step: crops in front of it; casts, the gradients' norm and the optimisers'
+// What runs around a step: crops in front of it; casts, the gradients' norm and the optimisers'
 // rules over the parameters of xresnet34 behind it.
 #include <memory>
 
-#include "device.hpp"
+#include "case.hpp"
 #include "mwalimu/data/augment.hpp"
 #include "mwalimu/data/mixup.hpp"
 #include "mwalimu/data/multi_crop.hpp"
@@ -15,8 +15,8 @@
 namespace mwalimu {
 namespace {
 
-using bench::noise, bench::register_case, bench::short_name, bench::tolerance, bench::Work;
-using bench::work, bench::work_on;
+using bench::Case, bench::case_of, bench::Cost, bench::noise, bench::register_case;
+using bench::short_name, bench::tolerance, bench::Work, bench::work, bench::work_on;
 
 constexpr index_t kParameters = 21303904;  // of xresnet34
 
@@ -139,29 +139,37 @@ double crop_bytes(const std::string& crops, index_t B, index_t side, double elem
   return bytes;
 }
 
+// A row of a CUDA device alone: what training runs on the host is in optimizer_bench and data_bench.
+template <Real T>
+void register_device(std::string op, std::string type, std::string shape, double bytes,
+                     double allowed, std::function<Work(Device)> make,
+                     std::function<Work(Device)> small) {
+  register_case<T>({.op = std::move(op), .type = std::move(type), .shape = std::move(shape),
+                    .cost = {bytes, 0}, .tolerance = allowed, .make = std::move(make),
+                    .small = std::move(small), .reference = nullptr});
+}
+
 template <Real T>
 void register_crops() {
-  const std::string gpu = std::string("/gpu/") + short_name<T>() + "/";
+  const std::string type = short_name<T>();
   // Pixels: two libraries' exponentials and powers.
   const double near = std::max(tolerance<T>(), 1e-3);
   for (const index_t B : {index_t{32}, index_t{256}}) {
     const std::string crops = "2x128,6x96";
-    register_case({.name = "multi_crop/forward" + gpu + crops + "/B:" + std::to_string(B),
-                   .bytes = crop_bytes(crops, B, 128, sizeof(T)),
-                   .tolerance = near,
-                   .make = [=](Device d) { return multi_crop_pass<T>(d, crops, B, 128); },
-                   .small = [](Device d) { return multi_crop_pass<T>(d, "2x16,1x8", 2, 20); }});
+    register_device<T>(
+        "multi_crop/forward", type, crops + "/B:" + std::to_string(B),
+        crop_bytes(crops, B, 128, sizeof(T)), near,
+        [=](Device d) { return multi_crop_pass<T>(d, crops, B, 128); },
+        [](Device d) { return multi_crop_pass<T>(d, "2x16,1x8", 2, 20); });
   }
-  register_case({.name = "augment/forward" + gpu + "B:128/px:128",
-                 .bytes = 128.0 * 128 * 128 * 3 * (1 + sizeof(T)),
-                 .tolerance = near,
-                 .make = [](Device d) { return augment_pass<T>(d, 128, 128); },
-                 .small = [](Device d) { return augment_pass<T>(d, 3, 16); }});
-  register_case({.name = "mixup/forward" + gpu + "B:128/px:128",
-                 .bytes = 128.0 * 128 * 128 * 3 * 3 * sizeof(T),
-                 .tolerance = tolerance<T>(),
-                 .make = [](Device d) { return mixup_pass<T>(d, 128, 128); },
-                 .small = [](Device d) { return mixup_pass<T>(d, 5, 7); }});
+  register_device<T>(
+      "augment/forward", type, "B:128/px:128", 128.0 * 128 * 128 * 3 * (1 + sizeof(T)), near,
+      [](Device d) { return augment_pass<T>(d, 128, 128); },
+      [](Device d) { return augment_pass<T>(d, 3, 16); });
+  register_device<T>(
+      "mixup/forward", type, "B:128/px:128", 128.0 * 128 * 128 * 3 * 3 * sizeof(T), tolerance<T>(),
+      [](Device d) { return mixup_pass<T>(d, 128, 128); },
+      [](Device d) { return mixup_pass<T>(d, 5, 7); });
 }
 
 const bool registered = [] {
@@ -170,33 +178,36 @@ const bool registered = [] {
 
   constexpr index_t n = index_t{1} << 26;
   const std::string flat = "N:" + std::to_string(n);
-  const auto add_cast = [&](const std::string& name, double bytes, auto make) {
-    register_case({.name = name + flat, .bytes = bytes * n, .tolerance = tolerance<bfloat16>(),
-                   .make = [=](Device d) { return make(d, n); },
-                   .small = [=](Device d) { return make(d, 1003); }});
+  const auto add_cast = [&]<Real T>(T, const char* op, double bytes, auto make) {
+    register_case<T>(case_of<T>(
+        op, flat, {bytes * n, 1.0 * n}, tolerance<bfloat16>(),
+        [=](auto, Device d) { return make(false, d, n); },
+        [=](auto type, Device d) { return make(std::is_same_v<decltype(type), double>, d, 1003); }));
   };
-  add_cast("cast/from_f32/gpu/bf16/", 6, cast_pass<float, bfloat16>);
-  add_cast("cast/from_bf16/gpu/f32/", 6, cast_pass<bfloat16, float>);
-  add_cast("cast_add/backward/gpu/bf16/", 10, cast_add_pass<bfloat16>);
+  // The reference: the same numbers, not rounded.
+  add_cast(bfloat16{}, "cast/from_f32", 6, [](bool exact, Device d, index_t count) {
+    return exact ? cast_pass<float, double>(d, count) : cast_pass<float, bfloat16>(d, count);
+  });
+  add_cast(float{}, "cast/from_bf16", 6, [](bool exact, Device d, index_t count) {
+    return exact ? cast_pass<bfloat16, double>(d, count) : cast_pass<bfloat16, float>(d, count);
+  });
+  add_cast(bfloat16{}, "cast_add/backward", 10, [](bool exact, Device d, index_t count) {
+    return exact ? cast_add_pass<float>(d, count) : cast_add_pass<bfloat16>(d, count);
+  });
 
   const std::string parameters = "N:" + std::to_string(kParameters);
-  register_case({.name = "gradients/norm/gpu/f32/" + parameters,
-                 .bytes = 4.0 * kParameters,
-                 .tolerance = 1e-9,
-                 .make = [](Device d) { return norm(d, kParameters); },
-                 .small = [](Device d) { return norm(d, 20001); }});
+  register_device<float>(
+      "gradients/norm", "f32", parameters, 4.0 * kParameters, 1e-9,
+      [](Device d) { return norm(d, kParameters); }, [](Device d) { return norm(d, 20001); });
   // Bytes a parameter by the head of kernels/optimizer.cuh, and two for the copy in bfloat16.
   const auto add_rule = [&](const std::string& name, const optim::OptimizerOptions& rule,
                             double bytes) {
-    register_case(
-        {.name = name + "/step/gpu/f32/" + parameters + "/copy:bf16",
-         .bytes = (bytes + 2) * kParameters,
-         .tolerance = tolerance<float>(),
-         .make = [=](Device d) { return step(d, models::xresnet_options("xresnet34"), rule, 1e-4); },
-         // A rate at which a step that is not taken is far off.
-         .small = [=](Device d) {
-           return step(d, {.blocks = {1, 1, 1, 1}, .width = 8}, rule, 0.1);
-         }});
+    register_device<float>(
+        name + "/step", "f32", parameters + "/copy:bf16", (bytes + 2) * kParameters,
+        tolerance<float>(),
+        [=](Device d) { return step(d, models::xresnet_options("xresnet34"), rule, 1e-4); },
+        // A rate at which a step that is not taken is far off.
+        [=](Device d) { return step(d, {.blocks = {1, 1, 1, 1}, .width = 8}, rule, 0.1); });
   };
   add_rule("sgd", optim::SgdOptions{.weight_decay = 1e-4}, 20);
   add_rule("lars", optim::LarsOptions{}, 28);

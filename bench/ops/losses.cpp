@@ -1,8 +1,8 @@
-// The kernels behind the network: unit vectors, codes, losses, the queue and the log's statistics, at
+// What runs behind the network: unit vectors, codes, losses, the queue and the log's statistics, at
 // the shapes of a SwAV step: 8 crops, codes on 2 of them, 3000 prototypes.
 #include <array>
 
-#include "device.hpp"
+#include "case.hpp"
 #include "mwalimu/ops/cross_entropy.hpp"
 #include "mwalimu/ops/l2_normalize.hpp"
 #include "mwalimu/ops/queue.hpp"
@@ -14,7 +14,7 @@
 namespace mwalimu::ops {
 namespace {
 
-using bench::noise, bench::register_case, bench::short_name, bench::tolerance, bench::Work;
+using bench::case_of, bench::noise, bench::register_case, bench::tolerance, bench::Work;
 using bench::work_on;
 using detail::view;
 
@@ -141,12 +141,13 @@ Work statistics_pass(Device device, index_t rows, index_t K) {
   auto codes = Tensor<A>::full({rows, K}, static_cast<A>(0.001), device);
   codes.slice(1, 0, 1).fill(static_cast<A>(0.5));
   auto loss = Tensor<A>::full({}, A{1}, device);
-  auto history = Tensor<A>::zeros({4, kSwavStatistics}, device);
+  auto crop_loss = Tensor<A>::full({8}, A{1}, device);
+  auto history = Tensor<A>::zeros({4, kSwavStatistics + 8}, device);
   return work_on(
       device,
       [=](auto place) mutable {
-        swav_statistics<A>(place, view<2>(codes), view<0>(loss), view<0>(loss), 1.0,
-                           view<2>(history));
+        swav_statistics<A>(place, view<2>(codes), view<0>(loss), view<0>(loss),
+                           view<1>(crop_loss), 1.0, view<2>(history));
       },
       history);
 }
@@ -172,65 +173,66 @@ std::string shape_of(std::initializer_list<std::pair<const char*, index_t>> exte
   return text;
 }
 
+// An exponential counts as one operation.
 template <Real T>
 void register_losses() {
   using A = accumulate_t<T>;
-  const std::string gpu = std::string("/gpu/") + short_name<T>() + "/";
-  const auto add = [&](const std::string& name, const std::string& shape, double bytes, auto make,
-                       auto small, double allowed) {
-    register_case({.name = name + gpu + shape, .bytes = bytes, .tolerance = allowed, .make = make,
-                   .small = small});
+  constexpr double s = sizeof(T), a = sizeof(A);
+  const auto add = [](const std::string& op, const std::string& shape, double bytes, double flop,
+                      auto make, auto small, double allowed = tolerance<T>()) {
+    register_case<T>(case_of<T>(op, shape, {bytes, flop}, allowed, make, small));
   };
-  constexpr double s = sizeof(T), a = sizeof(A), near = tolerance<T>();
   constexpr index_t K = 3000;
   for (const index_t B : {index_t{32}, index_t{256}}) {
     for (const index_t L : {index_t{0}, index_t{3840}, index_t{16384}}) {
       const double visited = 2.0 * static_cast<double>((B + L) * K);
       // Codes are float: both sides start from the same scores.
       add("sinkhorn/forward", shape_of({{"B", B}, {"L", L}, {"K", K}}),
-          3 * visited * s + 2.0 * static_cast<double>(B * K) * a,
-          [=](Device d) { return sinkhorn_pass<T>(d, B, L, K); },
-          [=](Device d) { return sinkhorn_pass<T>(d, 5, L == 0 ? 0 : 11, 24); }, 1e-4);
+          3 * visited * s + 2.0 * static_cast<double>(B * K) * a, 3 * 6 * visited,
+          [=]<class R>(R, Device d) { return sinkhorn_pass<R>(d, B, L, K); },
+          [=]<class R>(R, Device d) { return sinkhorn_pass<R>(d, 5, L == 0 ? 0 : 11, 24); }, 1e-4);
     }
     const auto n = static_cast<double>(kCrops * B * K), codes = 2.0 * static_cast<double>(B * K) * a;
     for (const bool forward : {true, false}) {
       const std::string pass = forward ? "forward" : "backward";
       add("swav_prediction/" + pass, shape_of({{"V", kCrops}, {"B", B}, {"K", K}}),
-          n * s * (forward ? 1 : 2) + codes,
-          [=](Device d) { return prediction_pass<T>(d, B, K, forward); },
-          [=](Device d) { return prediction_pass<T>(d, 5, 24, forward); }, near);
+          n * s * (forward ? 1 : 2) + codes, 6 * n,
+          [=]<class R>(R, Device d) { return prediction_pass<R>(d, B, K, forward); },
+          [=]<class R>(R, Device d) { return prediction_pass<R>(d, 5, 24, forward); });
       add("soft_cross_entropy/" + pass, shape_of({{"B", kCrops * B}, {"K", K}}),
-          n * (s * (forward ? 1 : 2) + a),
-          [=](Device d) { return soft_pass<T>(d, kCrops * B, K, forward); },
-          [=](Device d) { return soft_pass<T>(d, 5, 24, forward); }, near);
+          n * (s * (forward ? 1 : 2) + a), 6 * n,
+          [=]<class R>(R, Device d) { return soft_pass<R>(d, kCrops * B, K, forward); },
+          [=]<class R>(R, Device d) { return soft_pass<R>(d, 5, 24, forward); });
+      const auto z = static_cast<double>(kCrops * B * kDimension);
       add("l2_normalize/" + pass, shape_of({{"B", kCrops * B}, {"D", kDimension}}),
-          static_cast<double>(kCrops * B * kDimension) * s * (forward ? 2 : 3),
-          [=](Device d) { return l2_pass<T>(d, kCrops * B, forward); },
-          [=](Device d) { return l2_pass<T>(d, 5, forward); }, near);
+          z * s * (forward ? 2 : 3), z * (forward ? 3 : 5),
+          [=]<class R>(R, Device d) { return l2_pass<R>(d, kCrops * B, forward); },
+          [=]<class R>(R, Device d) { return l2_pass<R>(d, 5, forward); });
     }
     add("queue/push", shape_of({{"B", B}, {"L", 3840}, {"D", kDimension}}),
-        static_cast<double>(B * kDimension) * (s + 4),
-        [=](Device d) { return queue_pass<T>(d, B, 3840); },
-        [](Device d) { return queue_pass<T>(d, 3, 9); }, near);
+        static_cast<double>(B * kDimension) * (s + 4), 0,
+        [=]<class R>(R, Device d) { return queue_pass<R>(d, B, 3840); },
+        []<class R>(R, Device d) { return queue_pass<R>(d, 3, 9); });
   }
   for (const index_t C : {index_t{3}, index_t{1000}}) {
     for (const bool forward : {true, false}) {
+      const double n = 256.0 * static_cast<double>(C);
       add(forward ? "cross_entropy/forward" : "cross_entropy/backward",
-          shape_of({{"B", 256}, {"C", C}}), 256.0 * static_cast<double>(C) * s * (forward ? 1 : 2),
-          [=](Device d) { return cross_entropy_pass<T>(d, 256, C, forward); },
-          [=](Device d) { return cross_entropy_pass<T>(d, 5, 6, forward); }, near);
+          shape_of({{"B", 256}, {"C", C}}), n * s * (forward ? 1 : 2), 5 * n,
+          [=]<class R>(R, Device d) { return cross_entropy_pass<R>(d, 256, C, forward); },
+          [=]<class R>(R, Device d) { return cross_entropy_pass<R>(d, 5, 6, forward); });
     }
   }
   constexpr index_t n = index_t{1} << 26;
   for (const bool forward : {true, false}) {
     add(forward ? "sum/forward" : "sum/backward", shape_of({{"N", n}}), static_cast<double>(n) * s,
-        [=](Device d) { return sum_pass<T>(d, n, forward); },
-        [=](Device d) { return sum_pass<T>(d, 20000, forward); }, near);
+        static_cast<double>(n), [=]<class R>(R, Device d) { return sum_pass<R>(d, n, forward); },
+        [=]<class R>(R, Device d) { return sum_pass<R>(d, 20000, forward); });
   }
   if constexpr (std::is_same_v<T, A>) {
-    add("swav_statistics/forward", shape_of({{"rows", 64}, {"K", K}}), 64.0 * K * a,
-        [](Device d) { return statistics_pass<A>(d, 64, K); },
-        [](Device d) { return statistics_pass<A>(d, 5, 24); }, near);
+    add("swav_statistics/forward", shape_of({{"rows", 64}, {"K", K}}), 64.0 * K * a, 4 * 64.0 * K,
+        []<class R>(R, Device d) { return statistics_pass<R>(d, 64, K); },
+        []<class R>(R, Device d) { return statistics_pass<R>(d, 5, 24); });
   }
 }
 

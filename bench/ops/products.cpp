@@ -1,12 +1,13 @@
-// Convolutions by cuDNN and matrix products by cuBLASLt, at the shapes of xresnet34 and SwAV's head.
-#include "device.hpp"
+// Convolutions by oneDNN and cuDNN, matrix products by oneDNN and cuBLASLt, at the shapes of
+// xresnet34 and SwAV's head.
+#include "case.hpp"
 #include "mwalimu/ops/conv2d.hpp"
 #include "mwalimu/ops/linear.hpp"
 
 namespace mwalimu::ops {
 namespace {
 
-using bench::noise, bench::register_case, bench::short_name, bench::tolerance, bench::Work;
+using bench::case_of, bench::noise, bench::register_case, bench::tolerance, bench::Work;
 using bench::work_on;
 
 enum class Pass { forward, backward_data, backward_weight, backward_bias };
@@ -116,14 +117,12 @@ void register_conv2d(const std::vector<Layer>& layers) {
       const auto count = [](const Shape& shape) { return static_cast<double>(shape.count()); };
       const double weight_size = pass == Pass::backward_weight ? 4 : sizeof(T);
       const Layer small{2, 9, 8, 16, layer.kernel, layer.stride};
-      register_case({.name = std::string("conv2d") + name_of(pass) + "/gpu/" + short_name<T>() +
-                             "/" + layer.name(),
-                     .bytes = (count(layer.x()) + count(layer.y())) * sizeof(T) +
-                              count(layer.weight()) * weight_size,
-                     .flop = layer.flop(),
-                     .tolerance = tolerance<T>(),
-                     .make = [=](Device d) { return conv2d_pass<T>(d, layer, pass); },
-                     .small = [=](Device d) { return conv2d_pass<T>(d, small, pass); }});
+      register_case<T>(case_of<T>(
+          std::string("conv2d") + name_of(pass), layer.name(),
+          {(count(layer.x()) + count(layer.y())) * sizeof(T) + count(layer.weight()) * weight_size,
+           layer.flop()},
+          tolerance<T>(), [=]<class R>(R, Device d) { return conv2d_pass<R>(d, layer, pass); },
+          [=]<class R>(R, Device d) { return conv2d_pass<R>(d, small, pass); }));
     }
   }
 }
@@ -133,24 +132,23 @@ void register_linear() {
   struct Extents {
     index_t B, in, out;
   };
-  for (const auto& [B, in, out] : std::vector<Extents>{{256, 1024, 2048}, {256, 2048, 128},
-                                                       {256, 128, 3000}, {2048, 1024, 2048},
-                                                       {2048, 2048, 128}, {2048, 128, 3000}}) {
+  for (const Extents& e : std::vector<Extents>{{256, 1024, 2048}, {256, 2048, 128},
+                                               {256, 128, 3000}, {2048, 1024, 2048},
+                                               {2048, 2048, 128}, {2048, 128, 3000}}) {
     for (const Pass pass : {Pass::forward, Pass::backward_data, Pass::backward_weight,
                             Pass::backward_bias}) {
-      const auto b = static_cast<double>(B), i = static_cast<double>(in),
-                 o = static_cast<double>(out);
+      const auto b = static_cast<double>(e.B), i = static_cast<double>(e.in),
+                 o = static_cast<double>(e.out);
       const bool is_bias = pass == Pass::backward_bias;
       const double weight_size = pass == Pass::backward_weight ? 4 : sizeof(T);
-      register_case({.name = std::string("linear") + name_of(pass) + "/gpu/" + short_name<T>() +
-                             "/B:" + std::to_string(B) + "/I:" + std::to_string(in) + "/O:" +
-                             std::to_string(out),
-                     .bytes = is_bias ? b * o * sizeof(T) + 4 * o
-                                      : (b * i + b * o) * sizeof(T) + i * o * weight_size,
-                     .flop = is_bias ? 0 : 2 * b * i * o,
-                     .tolerance = tolerance<T>(),
-                     .make = [=](Device d) { return linear_pass<T>(d, B, in, out, pass); },
-                     .small = [=](Device d) { return linear_pass<T>(d, 8, 24, 16, pass); }});
+      register_case<T>(case_of<T>(
+          std::string("linear") + name_of(pass),
+          "B:" + std::to_string(e.B) + "/I:" + std::to_string(e.in) + "/O:" + std::to_string(e.out),
+          is_bias ? bench::Cost{b * o * sizeof(T) + 4 * o, b * o}
+                  : bench::Cost{(b * i + b * o) * sizeof(T) + i * o * weight_size, 2 * b * i * o},
+          tolerance<T>(),
+          [=]<class R>(R, Device d) { return linear_pass<R>(d, e.B, e.in, e.out, pass); },
+          [=]<class R>(R, Device d) { return linear_pass<R>(d, 8, 24, 16, pass); }));
     }
   }
 }
