@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -78,7 +80,64 @@ TEST(BatchSampler, ManyThreadsSeeTheSame) {
   EXPECT_EQ(wrong, std::vector<int>(4, 0));
 }
 
+// 14, 4 and 2 samples of classes 0, 1 and 3; nobody is of class 2.
+std::vector<int> unequal_classes() {
+  std::vector<int> classes(14, 0);
+  classes.insert(classes.end(), 4, 1);
+  classes.insert(classes.end(), 2, 3);
+  return classes;
+}
+
+TEST(BalancedOrder, GivesClassesEqualSharesOfEveryEpoch) {
+  const auto classes = unequal_classes();
+  std::set<std::int64_t> drawn_of_the_first;
+  std::map<int, int> all;
+  for (std::uint64_t epoch = 0; epoch < 30; ++epoch) {
+    const auto order = balanced_order(classes, 7, epoch);
+    ASSERT_EQ(order.size(), 20u);
+    std::map<int, int> share;
+    std::map<std::int64_t, int> times;
+    for (const std::int64_t i : order) {
+      ++share[classes[static_cast<std::size_t>(i)]];
+      ++all[classes[static_cast<std::size_t>(i)]];
+      ++times[i];
+      if (i < 14) drawn_of_the_first.insert(i);
+    }
+    // 20 places for three classes: two have seven, one six.
+    for (const int c : {0, 1, 3}) EXPECT_TRUE(share[c] == 6 || share[c] == 7) << c;
+    for (std::int64_t i = 0; i < 14; ++i) EXPECT_LE(times[i], 1);
+    for (std::int64_t i = 14; i < 18; ++i) EXPECT_TRUE(times[i] == 1 || times[i] == 2) << times[i];
+    for (std::int64_t i = 18; i < 20; ++i) EXPECT_TRUE(times[i] == 3 || times[i] == 4) << times[i];
+  }
+  EXPECT_EQ(drawn_of_the_first.size(), 14u) << "a new part of a large class every epoch";
+  for (const int c : {0, 1, 3}) EXPECT_EQ(all[c], 200) << "the remainder takes turns";
+}
+
+TEST(BalancedOrder, IsAFunctionOfSeedAndEpochInRandomOrder) {
+  const auto classes = unequal_classes();
+  const auto order = balanced_order(classes, 7, 3);
+  EXPECT_EQ(order, balanced_order(classes, 7, 3));
+  EXPECT_NE(order, balanced_order(classes, 7, 4));
+  EXPECT_NE(order, balanced_order(classes, 8, 3));
+  // Classes mix: were they in blocks, there would be two changes.
+  int changes = 0;
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    changes += classes[static_cast<std::size_t>(order[i])] !=
+               classes[static_cast<std::size_t>(order[i - 1])];
+  }
+  EXPECT_GT(changes, 5);
+  const BatchSampler sampler(20, 5, 7, {.classes = classes});
+  std::vector<std::int64_t> epoch;
+  for (std::int64_t step = 12; step < 16; ++step) {
+    for (const std::int64_t i : sampler.indices(step)) epoch.push_back(i);
+  }
+  EXPECT_EQ(epoch, order);
+}
+
 TEST(BatchSampler, RefusesNonsense) {
+  EXPECT_THROW(BatchSampler(3, 1, 0, {.classes = {0, 1}}), ValueError);
+  EXPECT_THROW(BatchSampler(2, 1, 0, {.classes = {0, -1}}), ValueError);
+  EXPECT_THROW(BatchSampler(2, 1, 0, {.shuffle = false, .classes = {0, 1}}), ValueError);
   EXPECT_THROW(BatchSampler(0, 1, 0), ValueError);
   EXPECT_THROW(BatchSampler(5, 0, 0), ValueError);
   EXPECT_THROW(BatchSampler(5, 5, 0).indices(-1), ValueError);
