@@ -64,6 +64,50 @@ TEST(Slice, SharesMemoryAndLeavesTheRestOfTheGradientZero) {
   EXPECT_EQ(values(x.grad()), (std::vector<double>{0, 2, 2, 0, 0, 2, 2, 0, 0, 2, 2, 0}));
 }
 
+TEST(Split, PartsAreViewsInOrder) {
+  const auto x = Variable<float>::leaf(random_tensor<float>({2, 3, 6}, 1));
+  for (const auto& [dimension, count] : {std::pair{2, 3}, {1, 3}, {0, 2}, {2, 1}}) {
+    const auto parts = split(x, dimension, count);
+    ASSERT_EQ(parts.size(), static_cast<std::size_t>(count));
+    const index_t extent = x.dim(dimension) / count;
+    for (index_t i = 0; i < count; ++i) {
+      const auto want = x.value().slice(dimension, i * extent, (i + 1) * extent);
+      const auto& part = parts[static_cast<std::size_t>(i)].value();
+      EXPECT_EQ(part.data(), want.data());
+      EXPECT_EQ(values(part), values(want));
+    }
+  }
+}
+
+// res2net's ladder, with x itself read as well, a part read twice, and one not at all.
+TEST(Split, GradientMatchesDifferences) {
+  const auto ladder = [](const std::vector<Variable<double>>& in) {
+    const auto u = split(in[0], 3, 4);
+    const auto y = add(u[0], u[1]);
+    return concat<double>({y, add(y, u[1]), in[0]}, 3);
+  };
+  test::poison_pool<double>({2, 2, 3, 8});
+  const auto check = check_gradients(ladder, {random_tensor<double>({2, 2, 3, 8}, 1)});
+  EXPECT_LT(check.worst, 1e-6) << check.describe();
+}
+
+TEST(Split, GradientsOfPartsLieSideBySideAndUnreadOnesAreZero) {
+  const auto x = Variable<float>::leaf(random_tensor<float>({2, 6}, 1));
+  const auto parts = split(x, 1, 3);
+  const auto y = concat<float>({parts[2], parts[0]}, 1);
+  test::poison_pool<float>({2, 6});
+  y.backward(Tensor<float>::from({1, 2, 3, 4, 5, 6, 7, 8}, {2, 4}));
+  EXPECT_EQ(values(x.grad()), (std::vector<double>{3, 4, 0, 0, 1, 2, 7, 8, 0, 0, 5, 6}));
+}
+
+TEST(Split, RejectsWhatDoesNotFall) {
+  const auto x = Variable<float>(random_tensor<float>({2, 6}, 1));
+  test::expect_error<ShapeError>([&] { split(x, 1, 4); },
+                                 "split: (2, 6) does not fall into 4 equal parts along dimension 1");
+  test::expect_error<ShapeError>([&] { split(x, 2, 1); }, "split: no dimension 2 in (2, 6)");
+  test::expect_error<ShapeError>([&] { split(x, 0, 0); }, "does not fall into 0 equal parts");
+}
+
 TEST(Concat, RejectsPartsThatDoNotFit) {
   const auto a = Variable<float>(random_tensor<float>({2, 3}, 1));
   const auto b = Variable<float>(random_tensor<float>({4, 3}, 1));
