@@ -328,6 +328,22 @@ TEST(Tsne, SameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(results[0].kl, results[2].kl);
 }
 
+TEST(Tsne, SameBitsForAnyNumberOfThreadsOnTheGrid) {
+  const index_t n = 4001, d = 5;
+  const std::vector<float> x = clustered_points(n, d, 5, 5, 41);
+  const int before = num_threads();
+  std::vector<TsneResult> results;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    results.push_back(tsne(Points(x, n, d), {.early_iterations = 40, .main_iterations = 40}));
+  }
+  set_num_threads(before);
+  EXPECT_EQ(results[0].repulsion, Repulsion::fft);
+  EXPECT_EQ(results[0].map, results[1].map);
+  EXPECT_EQ(results[0].map, results[2].map);
+  EXPECT_EQ(results[0].kl, results[2].kl);
+}
+
 TEST(Tsne, SeedMovesTheJitterAndTheRandomStart) {
   const index_t n = 40, d = 3;
   const std::vector<float> x = normal_points(n, d, 7);
@@ -341,22 +357,53 @@ TEST(Tsne, SeedMovesTheJitterAndTheRandomStart) {
 }
 
 TEST(Tsne, ResumedRunEqualsAnUninterruptedOne) {
-  const index_t n = 70, d = 4;
+  const index_t n = 170, d = 4;
   const std::vector<float> x = normal_points(n, d, 8);
   const Affinities p = affinities(nearest_neighbors(Points(x, n, d), 30), 10);
   std::vector<float> start(n * 2);
   for (index_t i = 0; i < n * 2; ++i) start[i] = 1e-4f * x[i];
-  TsneOptions o{.early_iterations = 60, .main_iterations = 140};
-  const TsneResult whole = optimise(p, initial_state(start), o);
-  o.callback_every = 100;
-  o.callback = [](const TsneProgress& at) { return at.iteration != 100; };
-  const TsneResult half = optimise(p, initial_state(start), o);
-  EXPECT_EQ(half.iterations, 100);
-  EXPECT_EQ(half.reason, StopReason::callback);
-  const TsneResult rest = optimise(p, half.state, o);
-  EXPECT_EQ(rest.iterations, 200);
-  EXPECT_EQ(rest.map, whole.map);
-  EXPECT_EQ(rest.kl, whole.kl);
+  for (const Repulsion repulsion : {Repulsion::exact, Repulsion::fft}) {
+    TsneOptions o{.early_iterations = 60, .main_iterations = 140, .repulsion = repulsion};
+    const TsneResult whole = optimise(p, initial_state(start), o);
+    EXPECT_EQ(whole.repulsion, repulsion);
+    for (const int stop : {7, 60, 100, 130}) {
+      o.callback_every = stop;
+      o.callback = [&](const TsneProgress& at) { return at.iteration != stop; };
+      const TsneResult half = optimise(p, initial_state(start), o);
+      EXPECT_EQ(half.iterations, stop);
+      EXPECT_EQ(half.reason, StopReason::callback);
+      const TsneResult rest = optimise(p, half.state, o);
+      EXPECT_EQ(rest.iterations, 200);
+      EXPECT_EQ(rest.map, whole.map) << stop;
+      EXPECT_EQ(rest.kl, whole.kl);
+    }
+  }
+}
+
+TEST(Tsne, RepulsionByTheGridFindsTheSameQuality) {
+  const index_t n = 600, d = 8;
+  const std::vector<float> x = clustered_points(n, d, 6, 8, 40);
+  TsneOptions o{.perplexity = 20, .repulsion = Repulsion::exact};
+  const TsneResult exact = tsne(Points(x, n, d), o);
+  o.repulsion = Repulsion::fft;
+  const TsneResult fft = tsne(Points(x, n, d), o);
+  EXPECT_EQ(fft.repulsion, Repulsion::fft);
+  EXPECT_NE(fft.map, exact.map);
+  EXPECT_LT(fft.kl, 1.05 * exact.kl);  // few points: the error of each force weighs most
+  EXPECT_NEAR(fft.trace.back().second, fft.kl, 1e-3 * fft.kl);
+  // The spacing is what decides the error.
+  o.grid_spacing = 1;
+  EXPECT_GT(std::abs(tsne(Points(x, n, d), o).kl - exact.kl), std::abs(fft.kl - exact.kl));
+  // By itself: exact where small.
+  EXPECT_FALSE(detail::uses_fft({}, kExactRepulsionLimit));
+  EXPECT_TRUE(detail::uses_fft({}, kExactRepulsionLimit + 1));
+  EXPECT_FALSE(detail::uses_fft({.components = 3}, 1000000));
+  o.components = 3;
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { tsne(Points(x, n, d), o); }),
+                       "fft makes maps of 2 components, got 3"));
+  o.components = 2;
+  o.grid_spacing = 0;
+  EXPECT_THROW(tsne(Points(x, n, d), o), ValueError);
 }
 
 TEST(Tsne, CallbackSeesPhasesKlAndTheMap) {

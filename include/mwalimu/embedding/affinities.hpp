@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/neighbors.hpp"
+#include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
 
@@ -106,7 +106,7 @@ inline void symmetrise(const NeighborList& list, const std::vector<float>& condi
   // Forward edges sorted by column, and the transposed list by counting sort: scanning rows in
   // order leaves each transposed row sorted as well.
   std::vector<Edge> forward(n * k), backward(n * k);
-  parallel_for(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
+  share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
       Edge* row = forward.data() + i * k;
       for (index_t r = 0; r < k; ++r) row[r] = {list.index[i * k + r], conditional[i * k + r]};
@@ -141,7 +141,7 @@ inline void symmetrise(const NeighborList& list, const std::vector<float>& condi
     }
   };
   out.row_begin.assign(n + 1, 0);
-  parallel_for(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
+  share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
       merge(i, [&](std::int32_t, float) { ++out.row_begin[i + 1]; });
     }
@@ -150,7 +150,7 @@ inline void symmetrise(const NeighborList& list, const std::vector<float>& condi
   out.column.resize(out.row_begin[n]);
   out.value.resize(out.row_begin[n]);
   const double scale = 0.5 / static_cast<double>(n);
-  parallel_for(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
+  share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
       index_t at = out.row_begin[i];
       merge(i, [&](std::int32_t j, float p) {
@@ -187,7 +187,7 @@ inline Affinities affinities(const NeighborList& list, double perplexity) {
   out.perplexity = perplexity;
   out.beta.resize(list.n);
   std::vector<float> conditional(list.n * list.k);
-  parallel_for(list.n, detail::rows_a_thread(256 * list.k), [&](index_t begin, index_t end) {
+  share_out(list.n, detail::rows_a_thread(256 * list.k), [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
       out.beta[i] =
           calibrate_row({&list.square_distance[i * list.k], static_cast<std::size_t>(list.k)},

@@ -16,46 +16,13 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/affinities.hpp"
+#include "mwalimu/embedding/coordinates.hpp"
 #include "mwalimu/embedding/lanes.hpp"
+#include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
-
-/// n points in 1, 2 or 3 dimensions, one array an axis, each padded with zeros to whole vectors.
-class Coordinates {
- public:
-  Coordinates() = default;
-  Coordinates(index_t n, int dimensions)
-      : n_(n),
-        stride_(detail::round_up(n, detail::kLanes)),
-        dimensions_(dimensions),
-        values_(stride_ * dimensions, 0.0f) {}
-  /// From row-major (n, dimensions).
-  Coordinates(std::span<const float> rows, index_t n, int dimensions) : Coordinates(n, dimensions) {
-    for (index_t i = 0; i < n; ++i) {
-      for (int c = 0; c < dimensions; ++c) axis(c)[i] = rows[i * dimensions + c];
-    }
-  }
-  /// To row-major (n, dimensions).
-  std::vector<float> rows() const {
-    std::vector<float> out(n_ * dimensions_);
-    for (index_t i = 0; i < n_; ++i) {
-      for (int c = 0; c < dimensions_; ++c) out[i * dimensions_ + c] = axis(c)[i];
-    }
-    return out;
-  }
-  index_t n() const { return n_; }
-  int dimensions() const { return dimensions_; }
-  float* axis(int c) { return values_.data() + c * stride_; }
-  const float* axis(int c) const { return values_.data() + c * stride_; }
-
- private:
-  index_t n_ = 0, stride_ = 0;
-  int dimensions_ = 0;
-  std::vector<float> values_;
-};
 
 namespace detail {
 
@@ -154,12 +121,11 @@ inline double exact_repulsion(const Coordinates& y, Coordinates& r) {
     float* to[D];
     for (int c = 0; c < D; ++c) to[c] = r.axis(c);
     // Blocks of four rows start at multiples of four however the blocks are shared out.
-    parallel_for((y.n() + 3) / 4, detail::rows_a_thread(4 * y.n()),
-                 [&](index_t begin, index_t end) {
-                   for (index_t b = begin; b < end; ++b) {
-                     detail::repulsion_rows<D>(y, b * 4, to, weight_sum.data());
-                   }
-                 });
+    share_out((y.n() + 3) / 4, detail::rows_a_thread(4 * y.n()), [&](index_t begin, index_t end) {
+      for (index_t b = begin; b < end; ++b) {
+        detail::repulsion_rows<D>(y, b * 4, to, weight_sum.data());
+      }
+    });
   });
   double z = 0;
   for (const double w : weight_sum) z += w;
@@ -173,65 +139,65 @@ inline void attraction(const Affinities& p, const Coordinates& y, Coordinates& a
     const float* axis[D];
     float* to[D];
     for (int c = 0; c < D; ++c) axis[c] = y.axis(c), to[c] = a.axis(c);
-    parallel_for(y.n(), detail::rows_a_thread(4 * detail::edges_a_row(p)),
-                 [&](index_t begin, index_t end) {
-                   for (index_t i = begin; i < end; ++i) {
-                     const index_t first = p.row_begin[i], last = p.row_begin[i + 1];
-                     const std::int32_t* column = p.column.data();
-                     const float* value = p.value.data();
-                     if constexpr (D == 2) {
-                       const float *x0 = axis[0], *x1 = axis[1];
-                       const float q0 = x0[i], q1 = x1[i];
-                       float f0 = 0, f1 = 0;
+    share_out(y.n(), detail::rows_a_thread(4 * detail::edges_a_row(p)),
+              [&](index_t begin, index_t end) {
+                for (index_t i = begin; i < end; ++i) {
+                  const index_t first = p.row_begin[i], last = p.row_begin[i + 1];
+                  const std::int32_t* column = p.column.data();
+                  const float* value = p.value.data();
+                  if constexpr (D == 2) {
+                    const float *x0 = axis[0], *x1 = axis[1];
+                    const float q0 = x0[i], q1 = x1[i];
+                    float f0 = 0, f1 = 0;
 #pragma omp simd reduction(+ : f0, f1)
-                       for (index_t e = first; e < last; ++e) {
-                         const float d0 = q0 - x0[column[e]], d1 = q1 - x1[column[e]];
-                         const float weight = value[e] / (1.0f + (d0 * d0 + d1 * d1));
-                         f0 += weight * d0;
-                         f1 += weight * d1;
-                       }
-                       to[0][i] = f0;
-                       to[1][i] = f1;
-                     } else {
-                       float force[D] = {};
-                       for (index_t e = first; e < last; ++e) {
-                         float difference[D], denominator = 1;
-                         for (int c = 0; c < D; ++c) {
-                           difference[c] = axis[c][i] - axis[c][column[e]];
-                           denominator += difference[c] * difference[c];
-                         }
-                         for (int c = 0; c < D; ++c)
-                           force[c] += value[e] / denominator * difference[c];
-                       }
-                       for (int c = 0; c < D; ++c) to[c][i] = force[c];
-                     }
-                   }
-                 });
+                    for (index_t e = first; e < last; ++e) {
+                      const float d0 = q0 - x0[column[e]], d1 = q1 - x1[column[e]];
+                      const float weight = value[e] / (1.0f + (d0 * d0 + d1 * d1));
+                      f0 += weight * d0;
+                      f1 += weight * d1;
+                    }
+                    to[0][i] = f0;
+                    to[1][i] = f1;
+                  } else {
+                    float force[D] = {};
+                    for (index_t e = first; e < last; ++e) {
+                      float difference[D], denominator = 1;
+                      for (int c = 0; c < D; ++c) {
+                        difference[c] = axis[c][i] - axis[c][column[e]];
+                        denominator += difference[c] * difference[c];
+                      }
+                      for (int c = 0; c < D; ++c)
+                        force[c] += value[e] / denominator * difference[c];
+                    }
+                    for (int c = 0; c < D; ++c) to[c][i] = force[c];
+                  }
+                }
+              });
   });
 }
 
 /// KL(P || Q) of a map, in nats, with Z given: sum p (ln p - ln w) + ln Z sum p. In double.
 inline double kl_divergence(const Affinities& p, const Coordinates& y, double z) {
   std::vector<double> row(y.n()), mass(y.n());
-  parallel_for(y.n(), detail::rows_a_thread(32 * detail::edges_a_row(p)),
-               [&](index_t begin, index_t end) {
-                 for (index_t i = begin; i < end; ++i) {
-                   double total = 0, probability = 0;
-                   for (index_t e = p.row_begin[i]; e < p.row_begin[i + 1]; ++e) {
-                     const double value = p.value[e];
-                     if (value == 0) continue;
-                     double square = 0;
-                     for (int c = 0; c < y.dimensions(); ++c) {
-                       const double difference = double{y.axis(c)[i]} - y.axis(c)[p.column[e]];
-                       square += difference * difference;
-                     }
-                     total += value * (std::log(value) + std::log1p(square));
-                     probability += value;
-                   }
-                   row[i] = total;
-                   mass[i] = probability;
-                 }
-               });
+  share_out(y.n(), detail::rows_a_thread(32 * detail::edges_a_row(p)),
+            [&](index_t begin, index_t end) {
+              for (index_t i = begin; i < end; ++i) {
+                double total = 0, probability = 0;
+                for (index_t e = p.row_begin[i]; e < p.row_begin[i + 1]; ++e) {
+                  const double value = p.value[e];
+                  if (value == 0) continue;
+                  double square = 0;
+                  for (int c = 0; c < y.dimensions(); ++c) {
+                    const double difference = double{y.axis(c)[i]} - y.axis(c)[p.column[e]];
+                    square += difference * difference;
+                  }
+                  total += value * (std::log(value) + std::log1p(square));
+                  probability += value;
+                }
+                row[i] = total;
+                mass[i] = probability;
+              }
+            });
   double total = 0, probability = 0;
   for (index_t i = 0; i < y.n(); ++i) total += row[i], probability += mass[i];
   return total + probability * std::log(z);
@@ -240,7 +206,7 @@ inline double kl_divergence(const Affinities& p, const Coordinates& y, double z)
 /// Z of a map summed in double over all pairs.
 inline double exact_normaliser(const Coordinates& y) {
   std::vector<double> row(y.n());
-  parallel_for(y.n(), detail::rows_a_thread(4 * y.n()), [&](index_t begin, index_t end) {
+  share_out(y.n(), detail::rows_a_thread(4 * y.n()), [&](index_t begin, index_t end) {
     for (index_t i = begin; i < end; ++i) {
       const auto weight = [&](index_t j) {
         double denominator = 1;

@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/lanes.hpp"
 #include "mwalimu/embedding/points.hpp"
+#include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
 
@@ -45,7 +45,7 @@ class PackedPoints {
  public:
   explicit PackedPoints(const Points& x)
       : n_(x.n()), d_(x.d()), values_(round_up(x.n(), kPanel) * x.d(), 0.0f) {
-    parallel_for(panels(), rows_a_thread(kPanel * d_), [&](index_t begin, index_t end) {
+    share_out(panels(), rows_a_thread(kPanel * d_), [&](index_t begin, index_t end) {
       for (index_t p = begin; p < end; ++p) {
         float* to = values_.data() + p * kPanel * d_;
         const index_t count = std::min(kPanel, n_ - p * kPanel);
@@ -173,29 +173,27 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k,
 
   constexpr index_t kTile = 32;  // queries that share a panel while it is in cache
   const index_t tiles = (x.n() + kTile - 1) / kTile;
-  parallel_for(tiles, rows_a_thread(kTile * x.n() * (x.d() / 8 + 2)),
-               [&](index_t begin, index_t end) {
-                 std::vector<SmallestK> best(kTile, SmallestK(k));
-                 float distance[kQueries][kPanel];
-                 for (index_t tile = begin; tile < end; ++tile) {
-                   const index_t first = tile * kTile, last = std::min(x.n(), first + kTile);
-                   for (SmallestK& b : best) b.clear();
-                   for (index_t p = 0; p < packed.panels(); ++p) {
-                     for (index_t i = first; i < last; i += kQueries) {
-                       const float* query[kQueries];
-                       for (index_t q = 0; q < kQueries; ++q)
-                         query[q] = x.row(std::min(i + q, last - 1));
-                       panel_distances(query, packed.panel(p), x.d(), distance);
-                       for (index_t q = 0; q < kQueries && i + q < last; ++q) {
-                         best[i + q - first].offer(distance[q], packed.count(p), p * kPanel, i + q);
-                       }
-                     }
-                   }
-                   for (index_t i = first; i < last; ++i) {
-                     best[i - first].finish(&list.index[i * k], &list.square_distance[i * k]);
-                   }
-                 }
-               });
+  share_out(tiles, rows_a_thread(kTile * x.n() * (x.d() / 8 + 2)), [&](index_t begin, index_t end) {
+    std::vector<SmallestK> best(kTile, SmallestK(k));
+    float distance[kQueries][kPanel];
+    for (index_t tile = begin; tile < end; ++tile) {
+      const index_t first = tile * kTile, last = std::min(x.n(), first + kTile);
+      for (SmallestK& b : best) b.clear();
+      for (index_t p = 0; p < packed.panels(); ++p) {
+        for (index_t i = first; i < last; i += kQueries) {
+          const float* query[kQueries];
+          for (index_t q = 0; q < kQueries; ++q) query[q] = x.row(std::min(i + q, last - 1));
+          panel_distances(query, packed.panel(p), x.d(), distance);
+          for (index_t q = 0; q < kQueries && i + q < last; ++q) {
+            best[i + q - first].offer(distance[q], packed.count(p), p * kPanel, i + q);
+          }
+        }
+      }
+      for (index_t i = first; i < last; ++i) {
+        best[i - first].finish(&list.index[i * k], &list.square_distance[i * k]);
+      }
+    }
+  });
   return list;
 }
 

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/lanes.hpp"
 #include "mwalimu/embedding/points.hpp"
 #include "mwalimu/embedding/symmetric_eigen.hpp"
+#include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
 
@@ -46,7 +46,7 @@ inline std::vector<double> centred(const Points& x, std::vector<double>& mean) {
 inline std::vector<double> gram(const std::vector<double>& a, index_t rows, index_t m) {
   std::vector<double> out(m * m, 0.0);
   constexpr index_t kRows = 64;  // rows that stay in cache while every column pair visits them
-  parallel_for(m, rows_a_thread(rows * m / 4), [&](index_t begin, index_t end) {
+  share_out(m, rows_a_thread(rows * m / 4), [&](index_t begin, index_t end) {
     for (index_t first = 0; first < rows; first += kRows) {
       const index_t last = std::min(rows, first + kRows);
       for (index_t i = begin; i < end; ++i) {
@@ -75,7 +75,7 @@ inline std::vector<double> transposed(const std::vector<double>& a, index_t rows
 inline std::vector<double> times_rows(const std::vector<double>& a, index_t rows, index_t m,
                                       const std::vector<double>& b, index_t s) {
   std::vector<double> out(rows * s);
-  parallel_for(rows, rows_a_thread(s * m / 4), [&](index_t begin, index_t end) {
+  share_out(rows, rows_a_thread(s * m / 4), [&](index_t begin, index_t end) {
     for (index_t r = begin; r < end; ++r) {
       for (index_t t = 0; t < s; ++t) {
         double dot = 0;

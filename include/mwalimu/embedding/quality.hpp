@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/neighbors.hpp"
 #include "mwalimu/embedding/points.hpp"
+#include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
 
@@ -54,48 +54,47 @@ inline double trustworthiness(const Points& x, const Points& map, index_t k, ind
   const index_t m = static_cast<index_t>(chosen.size());
   const index_t blocks = (m + kQueries - 1) / kQueries;
   std::vector<index_t> excess(blocks, 0);  // whole numbers: the sum has no rounding
-  parallel_for(
-      blocks, rows_a_thread(kQueries * n * (x.d() / 8 + k)), [&](index_t begin, index_t end) {
-        std::vector<float> distance(kQueries * packed_x.panels() * kPanel);
-        std::vector<SmallestK> nearest(kQueries, SmallestK(k));
-        std::vector<std::int32_t> index(k);
-        std::vector<float> ignored(k);
-        float tile[kQueries][kPanel];
-        for (index_t b = begin; b < end; ++b) {
-          const index_t count = std::min(kQueries, m - b * kQueries);
-          index_t point[kQueries];
-          const float *in_x[kQueries], *in_map[kQueries];
-          for (index_t q = 0; q < kQueries; ++q) {
-            point[q] = chosen[std::min(b * kQueries + q, m - 1)];
-            in_x[q] = x.row(point[q]);
-            in_map[q] = map.row(point[q]);
-            nearest[q].clear();
-          }
-          const index_t stride = packed_x.panels() * kPanel;
-          for (index_t p = 0; p < packed_x.panels(); ++p) {
-            panel_distances(in_x, packed_x.panel(p), x.d(), tile);
-            for (index_t q = 0; q < kQueries; ++q) {
-              std::copy(tile[q], tile[q] + kPanel, distance.data() + q * stride + p * kPanel);
-            }
-            panel_distances(in_map, packed_map.panel(p), map.d(), tile);
-            for (index_t q = 0; q < count; ++q) {
-              nearest[q].offer(tile[q], packed_map.count(p), p * kPanel, point[q]);
-            }
-          }
-          for (index_t q = 0; q < count; ++q) {
-            nearest[q].finish(index.data(), ignored.data());
-            float* d = distance.data() + q * stride;
-            d[point[q]] = std::numeric_limits<float>::infinity();  // never nearer than anybody
-            for (const std::int32_t j : index) {
-              const float limit = d[j];
-              index_t rank = 1;
-              for (index_t l = 0; l < j; ++l) rank += d[l] <= limit;
-              for (index_t l = j + 1; l < n; ++l) rank += d[l] < limit;
-              excess[b] += std::max<index_t>(0, rank - k);
-            }
-          }
+  share_out(blocks, rows_a_thread(kQueries * n * (x.d() / 8 + k)), [&](index_t begin, index_t end) {
+    std::vector<float> distance(kQueries * packed_x.panels() * kPanel);
+    std::vector<SmallestK> nearest(kQueries, SmallestK(k));
+    std::vector<std::int32_t> index(k);
+    std::vector<float> ignored(k);
+    float tile[kQueries][kPanel];
+    for (index_t b = begin; b < end; ++b) {
+      const index_t count = std::min(kQueries, m - b * kQueries);
+      index_t point[kQueries];
+      const float *in_x[kQueries], *in_map[kQueries];
+      for (index_t q = 0; q < kQueries; ++q) {
+        point[q] = chosen[std::min(b * kQueries + q, m - 1)];
+        in_x[q] = x.row(point[q]);
+        in_map[q] = map.row(point[q]);
+        nearest[q].clear();
+      }
+      const index_t stride = packed_x.panels() * kPanel;
+      for (index_t p = 0; p < packed_x.panels(); ++p) {
+        panel_distances(in_x, packed_x.panel(p), x.d(), tile);
+        for (index_t q = 0; q < kQueries; ++q) {
+          std::copy(tile[q], tile[q] + kPanel, distance.data() + q * stride + p * kPanel);
         }
-      });
+        panel_distances(in_map, packed_map.panel(p), map.d(), tile);
+        for (index_t q = 0; q < count; ++q) {
+          nearest[q].offer(tile[q], packed_map.count(p), p * kPanel, point[q]);
+        }
+      }
+      for (index_t q = 0; q < count; ++q) {
+        nearest[q].finish(index.data(), ignored.data());
+        float* d = distance.data() + q * stride;
+        d[point[q]] = std::numeric_limits<float>::infinity();  // never nearer than anybody
+        for (const std::int32_t j : index) {
+          const float limit = d[j];
+          index_t rank = 1;
+          for (index_t l = 0; l < j; ++l) rank += d[l] <= limit;
+          for (index_t l = j + 1; l < n; ++l) rank += d[l] < limit;
+          excess[b] += std::max<index_t>(0, rank - k);
+        }
+      }
+    }
+  });
   double total = 0;
   for (const index_t e : excess) total += static_cast<double>(e);
   return 1 - 2 * total / (static_cast<double>(m * k) * static_cast<double>(2 * n - 3 * k - 1));

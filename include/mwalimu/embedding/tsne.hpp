@@ -198,7 +198,7 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
   TsneResult r = optimise(p, initial_state(std::move(start)), options);
   r.neighbors = k;
   r.pca_dims = input.pca_dims;
-  r.warnings = std::move(warnings);
+  r.warnings.insert(r.warnings.end(), warnings.begin(), warnings.end());
   r.warnings.insert(r.warnings.end(), input.warnings.begin(), input.warnings.end());
   return r;
 }

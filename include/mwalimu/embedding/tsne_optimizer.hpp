@@ -8,16 +8,22 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
-#include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/affinities.hpp"
+#include "mwalimu/embedding/field_grid.hpp"
 #include "mwalimu/embedding/forces.hpp"
 #include "mwalimu/embedding/tsne_options.hpp"
+#include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
 namespace detail {
 
 inline float sign(float x) { return static_cast<float>((x > 0) - (x < 0)); }
+
+inline bool uses_fft(const TsneOptions& o, index_t n) {
+  if (o.repulsion != Repulsion::automatic) return o.repulsion == Repulsion::fft;
+  return o.components == 2 && n > kExactRepulsionLimit;
+}
 
 /// One run's buffers, and the step. The state lives here axis by axis between iterations.
 class Descent {
@@ -27,27 +33,31 @@ class Descent {
         n_(p.n),
         dimensions_(options.components),
         max_step_(options.max_step_norm),
+        fft_(uses_fft(options, p.n)),
+        grid_(options.grid_spacing),
         y_(state.map, n_, dimensions_),
         update_(state.update, n_, dimensions_),
         gain_(state.gain, n_, dimensions_),
         next_(n_, dimensions_),
         repulsion_(n_, dimensions_),
         attraction_(n_, dimensions_),
-        force_square_(n_) {}
+        force_square_(n_) {
+    if (fft_) grid_.restore(state.grid);
+  }
 
   const Coordinates& map() const { return y_; }
   TsneState state(int iteration) const {
-    return {y_.rows(), update_.rows(), gain_.rows(), iteration};
+    return {y_.rows(), update_.rows(), gain_.rows(), iteration, grid_.shape()};
   }
 
   /// y <- y + u, u <- momentum u - rate g F, F = exaggeration A - R / Z; then the mean is removed.
   /// @return  |4 F|; not finite if any number was not, and then y is as it was before.
   double step(const Plan::Step& s) {
-    const double z = exact_repulsion(y_, repulsion_);
+    const double z = repulsion(repulsion_);
     attraction(p_, y_, attraction_);
     const float exaggeration = static_cast<float>(s.exaggeration);
     const float momentum = static_cast<float>(s.momentum), rate = static_cast<float>(s.rate);
-    parallel_for(n_, 8192, [&](index_t begin, index_t end) {
+    share_out(n_, 8192, [&](index_t begin, index_t end) {
       for (index_t i = begin; i < end; ++i) {
         double force_square = 0, step_square = 0;
         for (int c = 0; c < dimensions_; ++c) {
@@ -87,17 +97,25 @@ class Descent {
     return 4 * std::sqrt(force);
   }
 
-  /// KL of the map as it stands, with Z summed in float: for progress, not for the report.
+  /// KL of the map as it stands, with Z as the steps take it: for progress, not for the report.
   double kl() {
-    const double z = exact_repulsion(y_, next_);
+    const double z = repulsion(next_);
     return kl_divergence(p_, y_, z);
   }
+  /// Whether the map grew so wide that the grid's spacing had to grow too.
+  bool coarse() const { return fft_ && grid_.coarse(); }
 
  private:
+  double repulsion(Coordinates& r) {
+    return fft_ ? grid_.repulsion(y_, r) : exact_repulsion(y_, r);
+  }
+
   const Affinities& p_;
   index_t n_;
   int dimensions_;
   double max_step_;
+  bool fft_;
+  FieldGrid grid_;
   Coordinates y_, update_, gain_, next_, repulsion_, attraction_;
   std::vector<double> force_square_;
 };
@@ -107,7 +125,7 @@ class Descent {
 /// A state before the first iteration, from a start map (n, components).
 inline TsneState initial_state(std::vector<float> start) {
   const std::size_t size = start.size();
-  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f), 0};
+  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f), 0, {}};
 }
 
 /// Runs the iterations that `state` has not done yet.
@@ -187,6 +205,12 @@ inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptio
     }
   }
   result.iterations = iteration;
+  result.repulsion = detail::uses_fft(options, p.n) ? Repulsion::fft : Repulsion::exact;
+  if (descent.coarse()) {
+    result.warnings.push_back(mwalimu::detail::concatenate(
+        "the map is so wide that the grid's spacing grew beyond ", options.grid_spacing,
+        ": forces are less accurate; late_exaggeration > 1 keeps it together"));
+  }
   result.state = descent.state(iteration);
   result.map = result.state.map;
   result.kl = exact_kl(p, descent.map());

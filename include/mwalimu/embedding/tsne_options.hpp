@@ -13,6 +13,7 @@
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/types.hpp"
+#include "mwalimu/embedding/field_grid.hpp"
 #include "mwalimu/embedding/neighbors.hpp"
 
 namespace mwalimu::embedding {
@@ -32,6 +33,15 @@ enum class Schedule {
   automatic,  ///< rate n / exaggeration, momentum 0.8, 250 + 500 iterations (Belkina et al. 2019)
   classic,    ///< rate max(200, n / 12), momentum 0.5 then 0.8, 250 + 750 iterations
 };
+/// How the sums over all pairs of points are taken.
+enum class Repulsion {
+  automatic,  ///< fft where it is faster (two components, kExactRepulsionLimit), else exact
+  exact,      ///< every pair, O(n^2)
+  fft,        ///< two components only: FieldGrid, O(n + G log G) with G nodes of a grid
+};
+/// Points up to which Repulsion::automatic takes exact sums of two components. There the two take
+/// about the same time on one core (bench/tsne_bench: repulsion), and exact ones have no error.
+inline constexpr index_t kExactRepulsionLimit = 2500;
 enum class Phase { early_exaggeration, main };
 enum class StopReason { finished, converged, no_progress, callback, cancelled };
 
@@ -87,6 +97,9 @@ struct TsneOptions {
   std::optional<int> late_iterations = {};
   double max_step_norm = 5;  ///< a longer step of a point is shortened to this
 
+  Repulsion repulsion = Repulsion::automatic;
+  double grid_spacing = 1.0 / 3;  ///< of Repulsion::fft, in units of the map, see FieldGrid
+
   double min_gradient_norm = 0;           ///< stop the main phase below it; 0: never
   int iterations_without_progress = 300;  ///< of KL, checked every 50; 0: never stop for it
   int callback_every = 50;
@@ -96,10 +109,11 @@ struct TsneOptions {
 
 /// The optimiser between two iterations. Given back, a run goes on as if it had not stopped.
 struct TsneState {
-  std::vector<float> map;     ///< (n, components)
-  std::vector<float> update;  ///< (n, components) the last step
-  std::vector<float> gain;    ///< (n, components)
-  int iteration = 0;          ///< iterations done
+  std::vector<float> map;      ///< (n, components)
+  std::vector<float> update;   ///< (n, components) the last step
+  std::vector<float> gain;     ///< (n, components)
+  int iteration = 0;           ///< iterations done
+  FieldGrid::Shape grid = {};  ///< of Repulsion::fft
 };
 
 struct TsneResult {
@@ -111,6 +125,7 @@ struct TsneResult {
   double kl = 0;             ///< exact, in nats
   double gradient_norm = 0;  ///< |dKL/dY| of the last step
   int iterations = 0;
+  Repulsion repulsion = Repulsion::exact;  ///< what was used
   StopReason reason = StopReason::finished;
   std::vector<std::pair<int, double>> trace;  ///< (iteration, KL) every 50 iterations
   std::vector<std::string> warnings;          ///< one line each
@@ -143,6 +158,11 @@ inline void check(const TsneOptions& o) {
                       "tsne: want no negative number of late iterations, got ",
                       o.late_iterations.value_or(0));
   require<ValueError>(o.max_step_norm > 0, "tsne: want max_step_norm > 0, got ", o.max_step_norm);
+  require<ValueError>(o.repulsion != Repulsion::fft || o.components == 2,
+                      "tsne: Repulsion::fft makes maps of 2 components, got ", o.components,
+                      "; take Repulsion::exact");
+  require<ValueError>(o.grid_spacing > 0 && o.grid_spacing <= 1,
+                      "tsne: want 0 < grid_spacing <= 1, got ", o.grid_spacing);
   require<ValueError>(o.jitter >= 0 && o.pca_dims >= 0 && o.min_gradient_norm >= 0 &&
                           o.iterations_without_progress >= 0 && o.callback_every >= 1,
                       "tsne: want jitter, pca_dims, min_gradient_norm, iterations_without_progress "
