@@ -156,6 +156,14 @@ TEST(Quantile, InterpolatesAndLeavesOutWhatIsNotFinite) {
   EXPECT_THROW(quantile(values, 1.5), ValueError);
 }
 
+TEST(PercentileInterval, LeavesHalfOfTheRestOnEitherSide) {
+  std::vector<double> values;
+  for (int i = 100; i >= 0; --i) values.push_back(i);
+  const Interval interval = percentile_interval(values, 0.9);
+  EXPECT_NEAR(interval.low, 5, 1e-12);
+  EXPECT_NEAR(interval.high, 95, 1e-12);
+}
+
 // labelled_scores
 
 TEST(LabelledScores, NumberThePlantsOfTheRowsThatHaveLabels) {

@@ -50,6 +50,15 @@ TEST(LogitsCsv, ReadsBackWhatWasWritten) {
   EXPECT_EQ(table.predicted[1], "blast");
 }
 
+TEST(LogitsCsv, BothFilesAreNamedByTheStem) {
+  const test::TempDir dir;
+  const std::vector<float> logits{-1, 2, 3, 0.5f, 1, 1};
+  write_logits(dir.path(), example(), logits, "oof_logits");
+  EXPECT_TRUE(std::filesystem::exists(dir / "oof_logits.npy"));
+  EXPECT_EQ(read_logits(dir.path(), "oof_logits").logits, logits);
+  EXPECT_THROW(read_logits(dir.path()), FileError);
+}
+
 TEST(LogitsCsv, RefusesWhatDoesNotFit) {
   const test::TempDir dir;
   const std::vector<float> logits{-1, 2, 3, 0.5f, 1, 1};

@@ -27,9 +27,10 @@ inline std::string in_words(const Interval& interval, double level) {
          " % interval " + number(interval.low) + " to " + number(interval.high) + ")";
 }
 
-/// Columns as wide as their widest cell, two blanks apart; the first flush left, the others right.
+/// Columns as wide as their widest cell, two blanks apart; the first and column `notes` flush left,
+/// the others right.
 inline std::string columns(const std::vector<std::vector<std::string>>& rows,
-                           const std::string& indent) {
+                           const std::string& indent, std::size_t notes = 0) {
   std::vector<std::size_t> width;
   for (const auto& row : rows) {
     width.resize(std::max(width.size(), row.size()));
@@ -40,8 +41,9 @@ inline std::string columns(const std::vector<std::vector<std::string>>& rows,
     std::string line = indent;
     for (std::size_t c = 0; c < row.size(); ++c) {
       const std::string blanks(width[c] - row[c].size(), ' ');
-      if (c == 0) line.append(row[c]).append(blanks);
-      if (c > 0) line.append("  ").append(blanks).append(row[c]);
+      if (c > 0) line += "  ";
+      const bool left = c == 0 || c == notes;
+      line.append(left ? row[c] : blanks).append(left ? blanks : row[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text.append(line).append("\n");
@@ -117,7 +119,7 @@ inline std::string metrics_text(const Metrics& m, const std::vector<std::string>
       {"average precision", detail::number(m.average_precision)},
       {"ECE", detail::number(m.calibration.ece), interval(&Confidence::ece)},
       {"MCE", detail::number(m.calibration.mce)}};
-  std::string text = detail::columns(rows, "  ");
+  std::string text = detail::columns(rows, "  ", 3);
 
   rows = {{"class", "images", "precision", "recall", "F1", "ROC-AUC", "AP"}};
   for (std::size_t k = 0; k < classes.size(); ++k) {

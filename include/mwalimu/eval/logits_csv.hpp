@@ -31,14 +31,15 @@ struct LogitTable {
 /// Writes `logits.npy` (N x C float32) and `logits.csv` (image_id,sensor,label,predicted, by class
 /// name, an unknown label empty), row for row.
 /// @param logits  (samples, classes), finite.
+/// @param stem    of both files' names.
 /// @throws ShapeError, ValueError  the logits do not fit.  @throws FileError  cannot write.
 inline void write_logits(const std::filesystem::path& folder, const data::Dataset& data,
-                         std::span<const float> logits) {
+                         std::span<const float> logits, const std::string& stem = "logits") {
   const auto C = static_cast<index_t>(data.classes.size());
   require<ShapeError>(C >= 1 && static_cast<index_t>(logits.size()) == data.size() * C,
                       "logits: want ", data.size(), " x ", C, ", got ", logits.size());
   const std::vector<int> predicted = arg_max(logits, C);
-  io::CsvWriter csv(folder / "logits.csv", {"image_id", "sensor", "label", "predicted"});
+  io::CsvWriter csv(folder / (stem + ".csv"), {"image_id", "sensor", "label", "predicted"});
   for (std::size_t i = 0; i < predicted.size(); ++i) {
     const data::Sample& sample = data.samples[i];
     require<ValueError>(sample.label < C, "logits: label ", sample.label, " of ", sample.id);
@@ -46,20 +47,21 @@ inline void write_logits(const std::filesystem::path& folder, const data::Datase
             sample.label >= 0 ? data.classes[static_cast<std::size_t>(sample.label)] : "",
             data.classes[static_cast<std::size_t>(predicted[i])]);
   }
-  io::write_npy<float>(folder / "logits.npy", {data.size(), C}, logits);
+  io::write_npy<float>(folder / (stem + ".npy"), {data.size(), C}, logits);
   csv.commit();
 }
 
 /// Reads both again.
 /// @throws FileError  a file is missing or malformed, or the two do not have the same rows.
-inline LogitTable read_logits(const std::filesystem::path& folder) {
-  const io::NpyFile file(folder / "logits.npy");
-  const io::CsvTable csv = io::read_csv(folder / "logits.csv");
+inline LogitTable read_logits(const std::filesystem::path& folder,
+                              const std::string& stem = "logits") {
+  const io::NpyFile file(folder / (stem + ".npy"));
+  const io::CsvTable csv = io::read_csv(folder / (stem + ".csv"));
   const auto& shape = file.array().shape;
   require<FileError>(shape.size() == 2 && file.array().dtype == io::Dtype::f32,
-                     (folder / "logits.npy").string(), ": want N x C float32");
+                     (folder / (stem + ".npy")).string(), ": want N x C float32");
   require<FileError>(shape[0] == static_cast<index_t>(csv.rows.size()), csv.source, ": ",
-                     csv.rows.size(), " rows, logits.npy has ", shape[0]);
+                     csv.rows.size(), " rows, ", stem, ".npy has ", shape[0]);
   LogitTable table;
   table.C = shape[1];
   table.logits = file.array().values<float>();
