@@ -31,5 +31,6 @@
 #include "relu.cuh"
 #include "sinkhorn.cuh"
 #include "soft_cross_entropy.cuh"
+#include "weight_average.cuh"
 #include "mwalimu/gpu/cublaslt.hpp"
 #include "mwalimu/gpu/cudnn_device.hpp"

@@ -530,11 +530,13 @@ TEST(OptimizerOptions, AreFoundByNameAndAnUnknownNameListsTheKnown) {
   }
   EXPECT_TRUE(std::holds_alternative<LambOptions>(optimizer_options("lamb")));
   EXPECT_TRUE(std::holds_alternative<RangerOptions>(optimizer_options("ranger")));
+  EXPECT_TRUE(std::get<LarsOptions>(optimizer_options("larc-apex")).clip);
+  EXPECT_FALSE(std::get<LarsOptions>(optimizer_options("lars")).clip);
   EXPECT_EQ(std::get<AdamOptions>(optimizer_options("adamw")).squared_momentum, 0.999);
   EXPECT_EQ(std::get<AdamOptions>(optimizer_options("adam")).squared_momentum, 0.99);
   expect_error<ValueError>([] { optimizer_options("lam"); },
-                           "unknown optimizer 'lam'; want one of lamb, lars, larc, sgd, adam, "
-                           "adamw, radam, ranger");
+                           "unknown optimizer 'lam'; want one of lamb, lars, larc, larc-apex, sgd, "
+                           "adam, adamw, radam, ranger");
 }
 
 TEST(LearningRates, AreGeometricFromFirstToLast) {

@@ -22,7 +22,7 @@ SchedulePoint golden_point(const golden::Case& c, double position) {
   if (name == "sgdr") {
     return Sgdr{number("lr"), hp.at("n_cycles").get<int>(), number("cycle_mult")}(position);
   }
-  if (name == "lr_find") return {exponential_rate(number("start"), number("end"), position)};
+  if (name == "lr_find") return Exponential{number("end"), number("start")}(position);
   throw ValueError("golden: no schedule '" + name + "'");
 }
 
@@ -83,6 +83,28 @@ TEST(Sgdr, RestartsAtTheTopAndAllowsCyclesOfOneLength) {
   EXPECT_DOUBLE_EQ(equal(0.375).lr, 0.5);
 }
 
+TEST(Exponential, RisesByTheSameFactorFromStartToItsRate) {
+  const Exponential schedule{.lr = 1, .start = 1e-4};
+  EXPECT_DOUBLE_EQ(schedule(0).lr, 1e-4);
+  EXPECT_NEAR(schedule(0.25).lr, 1e-3, 1e-15);
+  EXPECT_NEAR(schedule(1).lr, 1, 1e-15);
+  EXPECT_FALSE(schedule(0.5).momentum.has_value());
+}
+
+// fastai: freeze; one-cycle(freeze_epochs, lr, pct_start .99); lr / 2; unfreeze; one-cycle(epochs, lr,
+// pct_start .3, div 5).
+TEST(FineTune, IsTwoOneCyclesTheSecondHalfAsHigh) {
+  const FineTune schedule{.lr = 0.02, .frozen = 0.25};
+  EXPECT_NEAR(schedule(0).lr, 0.02 / 25, 1e-15);
+  EXPECT_NEAR(schedule(0.25 * 0.99).lr, 0.02, 1e-12);
+  EXPECT_NEAR(*schedule(0.25 * 0.99).momentum, 0.85, 1e-12);
+  EXPECT_NEAR(schedule(0.25).lr, 0.01 / 5, 1e-15) << "unfrozen: div 5 of half the rate";
+  EXPECT_NEAR(*schedule(0.25).momentum, 0.95, 1e-12);
+  EXPECT_NEAR(schedule(0.25 + 0.75 * 0.3).lr, 0.01, 1e-12);
+  EXPECT_NEAR(schedule(1).lr, 0.01 / 1e5, 1e-15);
+  EXPECT_NEAR((FineTune{.lr = 0.02, .frozen = 0}(0.3).lr), 0.01, 1e-12);
+}
+
 TEST(Schedule, StaysWithinItsBoundsEverywhere) {
   for (const std::string_view name : kScheduleNames) {
     const Schedule schedule = make_schedule(name, 0.3);
@@ -117,6 +139,10 @@ TEST(Schedule, RejectsPositionsNamesAndSettingsOutOfRange) {
   EXPECT_THROW(check(CosineWarmup{.lr_start = std::nan("")}), ValueError);
   EXPECT_THROW(check(Sgdr{.cycles = 0}), ValueError);
   EXPECT_THROW(check(Sgdr{.cycle_mult = 0}), ValueError);
+  EXPECT_THROW(check(Exponential{.lr = 1, .start = 0}), ValueError);
+  EXPECT_THROW(check(Exponential{.lr = 1, .start = 1}), ValueError);
+  EXPECT_THROW(check(FineTune{.lr = -1}), ValueError);
+  EXPECT_THROW(check(FineTune{.frozen = 1}), ValueError);
   try {
     make_schedule("onecycle", 1);
     ADD_FAILURE() << "no error";

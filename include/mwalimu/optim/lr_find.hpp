@@ -1,5 +1,5 @@
 // optim/lr_find: the learning-rate range test: the sweep, when to stop, what to suggest. The loop
-// that trains, and restores model and optimiser afterwards, is in train/.
+// that trains, and restores model and optimiser afterwards, is in train/find_lr.hpp.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/optim/schedule.hpp"
 #include "mwalimu/optim/smoothed_loss.hpp"
 
 namespace mwalimu::optim {
@@ -27,11 +28,6 @@ struct LrSuggestions {
   double minimum = 0;  ///< a tenth of the rate with the smallest loss
   double slide = 0;    ///< where the slope, followed from the right, stops changing
 };
-
-/// start (end / start)^position, position from 0 to 1.
-inline double exponential_rate(double start, double end, double position) {
-  return start * std::pow(end / start, position);
-}
 
 namespace detail {
 
@@ -139,6 +135,7 @@ class LrFinder {
                         options.divergence);
   }
 
+  const LrFindOptions& options() const { return options_; }
   bool finished() const { return finished_; }
   /// The learning rate of the next step.
   double rate() const {

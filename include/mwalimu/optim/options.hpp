@@ -163,11 +163,11 @@ void check_options(const Options& options) {
 }  // namespace detail
 
 /// The names that optimizer_options knows.
-inline constexpr std::array<std::string_view, 8> kOptimizerNames = {
-    "lamb", "lars", "larc", "sgd", "adam", "adamw", "radam", "ranger"};
+inline constexpr std::array<std::string_view, 9> kOptimizerNames = {
+    "lamb", "lars", "larc", "larc-apex", "sgd", "adam", "adamw", "radam", "ranger"};
 
 /// Default options by name: lamb; lars (facebook's SwAV: apex's rule without clip); larc
-/// (fastai's); sgd (decoupled decay); adam and adamw (one rule, fastai's and PyTorch's defaults);
+/// (fastai's); larc-apex (apex's, with clip); sgd (decoupled decay); adam and adamw (one rule, fastai's and PyTorch's defaults);
 /// radam; ranger.
 /// @param weight_decay  replaces the default where given.
 /// @throws ValueError  an unknown name; the text lists the known ones.
@@ -180,6 +180,8 @@ inline OptimizerOptions optimizer_options(std::string_view name,
     options = LarsOptions{};
   } else if (name == "larc") {
     options = LarcOptions{};
+  } else if (name == "larc-apex") {
+    options = LarsOptions{.clip = true};
   } else if (name == "sgd") {
     options = SgdOptions{};
   } else if (name == "adam") {

@@ -111,6 +111,19 @@ class ParameterArena {
     for (nn::Parameter* parameter : parameters_) parameter->invalidate();
   }
 
+  /// To be called when value_buffer() has been written other than by an optimiser: the copy buffer, which
+  /// a recorded graph reads, is brought up to date.
+  void values_changed() {
+    for (nn::Parameter* parameter : parameters_) (void)parameter->mutable_value();
+    std::visit(
+        [&](auto& copy) {
+          if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(copy)>, std::monostate>) {
+            copy.copy_from(values_);
+          }
+        },
+        copy_);
+  }
+
   /// The layout, with each parameter's present trainable flag.
   std::span<const Segment> segments() {
     for (std::size_t i = 0; i < segments_.size(); ++i) {

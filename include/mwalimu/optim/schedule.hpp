@@ -174,7 +174,49 @@ struct Sgdr {
   }
 };
 
-using Schedule = std::variant<Constant, OneCycle, FlatCosine, CosineWarmup, Sgdr>;
+/// start (end / start)^position, position from 0 to 1.
+inline double exponential_rate(double start, double end, double position) {
+  return start * std::pow(end / start, position);
+}
+
+/// From `start` to lr, by the same factor every step: the sweep of the learning-rate range test
+/// (optim/lr_find.hpp). Source: Smith 2017, arXiv:1506.01186; fastai, SchedExp.
+struct Exponential {
+  double lr = 10;  ///< the last, the highest
+  double start = 1e-7;
+
+  SchedulePoint operator()(double position) const {
+    detail::check_position(position);
+    return {exponential_rate(start, lr, position)};
+  }
+  void check() const {
+    require<ValueError>(start > 0 && lr > start && std::isfinite(lr),
+                        "schedule: want 0 < start < lr, got ", start, " and ", lr);
+  }
+};
+
+/// Two one-cycles: one with lr for the first `frozen` of the training, in which the trainer keeps the
+/// encoder still but for its batch norm, then a shorter rise to half of it for the whole network.
+/// Source: fastai, fine_tune; there `frozen` is freeze_epochs / (freeze_epochs + epochs).
+struct FineTune {
+  double lr = 2e-3;
+  double frozen = 0.1;
+
+  SchedulePoint operator()(double position) const {
+    detail::check_position(position);
+    if (position < frozen) return OneCycle{.lr = lr, .pct_start = 0.99}(position / frozen);
+    const double rest = (position - frozen) / (1 - frozen);
+    return OneCycle{.lr = lr / 2, .div = 5, .pct_start = 0.3}(rest);
+  }
+  void check() const {
+    detail::check_rate("lr", lr);
+    require<ValueError>(frozen >= 0 && frozen < 1,
+                        "schedule: want frozen of at least 0 and below 1, got ", frozen);
+  }
+};
+
+using Schedule =
+    std::variant<Constant, OneCycle, FlatCosine, CosineWarmup, Sgdr, Exponential, FineTune>;
 
 /// The point of any schedule. @throws ValueError  position outside [0, 1].
 inline SchedulePoint at(const Schedule& schedule, double position) {

@@ -13,6 +13,7 @@
 
 #include "mwalimu/core/profile.hpp"
 #include "mwalimu/data/augment.hpp"
+#include "mwalimu/data/mixup.hpp"
 #include "mwalimu/gpu/device_store.hpp"
 #include "mwalimu/gpu/graph.hpp"
 #include "mwalimu/models/classifier.hpp"
@@ -27,7 +28,8 @@ namespace mwalimu::train {
 
 struct DeviceClassifierStepOptions {
   data::AugmentOptions augment;
-  double label_smoothing = 0;
+  ops::CrossEntropyOptions<float> loss;  ///< class weights on any device
+  double mixup = 0;            ///< alpha; 0: no MixUp
   double clip_norm = 0;        ///< 0: never
   bool frozen_encoder = false;  ///< the encoder is a fixed function in evaluation mode
   int accumulate = 1;
@@ -38,16 +40,18 @@ struct DeviceClassifierStepOptions {
   index_t history = 1;  ///< steps between two calls of read(), at most
 };
 
+/// What one step of the classifier's training showed.
+struct ClassifierStepRecord {
+  double loss = 0, gradient_norm = 0;
+  double loss_scale = 1;  ///< that the gradients were computed with
+  bool skipped = false;   ///< the gradients were not finite: no parameter has changed
+};
+
 /// Runs steps over a model, its arena and its optimiser, which lie on one device. A template only so
 /// that a build without CUDA compiles none of it.
 template <class Place = Gpu>
 class DeviceClassifierStep {
  public:
-  struct Row {
-    double loss = 0, gradient_norm = 0, loss_scale = 1;
-    bool skipped = false;
-  };
-
   /// All three must outlive this.
   DeviceClassifierStep(models::Classifier& model, optim::ParameterArena& arena,
                        optim::Optimizer& optimizer, const DeviceClassifierStepOptions& options)
@@ -70,9 +74,17 @@ class DeviceClassifierStep {
         update_(stream_),
         whole_(stream_) {
     scale_before_ = control_.read().scale;
+    if (options_.loss.class_weight) {
+      options_.loss.class_weight = options_.loss.class_weight->to(arena.device());
+    }
   }
 
   const gpu::Stream& stream() const { return stream_; }
+
+  /// Side of the inputs of the steps to come.
+  void set_size(int size) {
+    if (std::exchange(options_.augment.size, size) != size) forget_graphs();
+  }
 
   /// Queues one step over `accumulate` batches of the feed: images and their labels.
   void run(const optim::HyperParameters& hyper, gpu::BatchFeed& feed) {
@@ -101,14 +113,14 @@ class DeviceClassifierStep {
 
   /// What the steps since the last call have left, in order; waits for them.
   /// @throws ValueError  float16: no loss scale gives finite gradients.
-  std::vector<Row> read() {
+  std::vector<ClassifierStepRecord> read() {
     const gpu::StreamScope on_stream(stream_);
     const auto losses = losses_.to(Device::cpu());
     const auto controls = controls_.to(Device::cpu());
     if (unread_ > 0) (void)control_.read();
-    std::vector<Row> rows;
+    std::vector<ClassifierStepRecord> rows;
     for (; unread_ > 0; --unread_) {
-      Row row;
+      ClassifierStepRecord row;
       for (int a = 0; a < options_.accumulate; ++a) {
         row.loss += double{losses.data()[losses_read_++ % losses.dim(0)]} / options_.accumulate;
       }
@@ -132,6 +144,13 @@ class DeviceClassifierStep {
     control_.restore(state);
   }
 
+  /// To be called when parameters have been changed other than by a step: a graph would go on from
+  /// the 16-bit copy of the old ones.
+  void forget_graphs() {
+    for (gpu::Graph* graph : {&whole_, &micro_step_, &update_}) graph->reset();
+    warm_ = {};
+  }
+
  private:
   // Fields of GradientControlState, in doubles.
   enum : index_t { kNorm = 0, kTake = 2, kScale = 3 };
@@ -148,11 +167,6 @@ class DeviceClassifierStep {
     graph.launch();
   }
 
-  void forget_graphs() {
-    for (gpu::Graph* graph : {&whole_, &micro_step_, &update_}) graph->reset();
-    warm_ = {};
-  }
-
   void forward_backward(const gpu::BatchFeed& feed) {
     with_precision(options_.precision, [&]<class T>(T) { forward_backward<T>(feed); });
   }
@@ -163,10 +177,19 @@ class DeviceClassifierStep {
                      feed.rows(), inputs);
     nn::set_training(model_, true);
     nn::set_dropout_step(model_, options_.seed, feed.step());
-    const auto loss = ops::cross_entropy(forward(Variable<T>(inputs)), feed.labels(),
-                                         {.label_smoothing = options_.label_smoothing});
+    const auto loss = this->loss<T>(feed, inputs);
     ops::queue_push(loss.value().reshape({1, 1}), losses_cursor_, losses_);
     loss.backward(control_.loss_scale());
+  }
+  template <nn::ComputeType T>
+  Variable<float> loss(const gpu::BatchFeed& feed, const Tensor<T>& inputs) {
+    if (options_.mixup == 0) {
+      return ops::cross_entropy(forward(Variable<T>(inputs)), feed.labels(), options_.loss);
+    }
+    auto& mixed = std::get<data::MixUpBatch<T>>(mixed_);
+    data::mix_up(options_.mixup, options_.seed, feed.step(), inputs, feed.labels(), mixed);
+    return ops::cross_entropy(forward(Variable<T>(mixed.images)), feed.labels(),
+                              mixed.partner_labels, mixed.lambda, options_.loss);
   }
   template <nn::ComputeType T>
   Variable<T> forward(const Variable<T>& images) {
@@ -195,6 +218,7 @@ class DeviceClassifierStep {
   Tensor<float> losses_, controls_;  // rings: a row a batch, a row a step
   Tensor<std::int64_t> losses_cursor_, controls_cursor_;
   std::tuple<Tensor<float>, Tensor<half>, Tensor<bfloat16>> inputs_;
+  std::tuple<data::MixUpBatch<float>, data::MixUpBatch<half>, data::MixUpBatch<bfloat16>> mixed_;
   gpu::Graph micro_step_, update_, whole_;
   std::array<bool, 3> warm_{};
   std::array<const void*, 2> addresses_{};  // of the last step's batch

@@ -146,6 +146,20 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
   settings.add("seed", options.classifier.seed);
   const Precision precision = options.classifier.precision;
   settings.add_unless("precision", name_of(precision), name_of(Precision::float32));
+  const ClassifierOptions& chosen = options.classifier;
+  const ClassifierOptions standard;
+  settings.add_unless("mixup", chosen.mixup, standard.mixup);
+  settings.add_unless("class-weights", text_of(chosen.class_weights),
+                      text_of(standard.class_weights));
+  settings.add_unless("balanced", chosen.balanced, standard.balanced);
+  settings.add_unless("sizes", text_of(chosen.sizes), text_of(standard.sizes));
+  settings.add_unless("ema", chosen.ema, standard.ema);
+  if (const auto* schedule = std::get_if<optim::FineTune>(&chosen.schedule)) {
+    settings.add("frozen", schedule->frozen);
+  }
+  settings.add_unless("clip-norm", chosen.clip_norm, standard.clip_norm);
+  settings.add_unless("encoder-lr-ratio", chosen.encoder_lr_ratio, standard.encoder_lr_ratio);
+  settings.add_unless("patience", chosen.patience, standard.patience);
   if (resume) {
     const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
     settings.require_same_as(checkpoint.text("settings"));
@@ -155,6 +169,8 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
   std::vector<std::string> columns{"valid_loss",         "valid_log_loss",     "valid_accuracy",
                                    "valid_macro_f1",     "valid_accuracy_rgb", "valid_accuracy_rgn",
                                    "improved"};
+  const bool resized = !options.classifier.sizes.before.empty();
+  if (resized) columns.push_back("size");
   const bool scaled =
       loss_scale_options(precision, options.classifier.loss_scale).has_value();
   if (scaled) columns.insert(columns.end(), {"loss_scale", "skipped_steps"});
@@ -180,6 +196,7 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
           profile.before_step();
         });
     std::vector<LogValue> values{{"improved", record.improved ? 1.0 : 0.0}};
+    if (resized) values.emplace_back("size", static_cast<double>(record.size));
     if (scaled) {
       values.emplace_back("loss_scale", record.loss_scale);
       values.emplace_back("skipped_steps", static_cast<double>(record.skipped_steps));

@@ -72,6 +72,33 @@ inline void get_optimizer(const CheckpointReader& checkpoint, optim::Optimizer& 
   });
 }
 
+/// A copy of an optimiser's state, to be put back where it was taken from: at the same addresses, as
+/// a CUDA graph needs it.
+class OptimizerSnapshot {
+ public:
+  void take(const optim::Optimizer& optimizer) {
+    states_.clear();
+    counters_.clear();
+    optimizer.for_each_state(
+        [&](std::string_view, const Tensor<float>& state) { states_.push_back(state.clone()); });
+    optimizer.for_each_counter([&](std::string_view, const Tensor<std::int64_t>& counts) {
+      counters_.push_back(counts.clone());
+    });
+  }
+  void restore(optim::Optimizer& optimizer) const {
+    std::size_t state = 0, counter = 0;
+    optimizer.for_each_state(
+        [&](std::string_view, Tensor<float>& values) { values.copy_from(states_[state++]); });
+    optimizer.for_each_counter([&](std::string_view, Tensor<std::int64_t>& counts) {
+      counts.copy_from(counters_[counter++]);
+    });
+  }
+
+ private:
+  std::vector<Tensor<float>> states_;
+  std::vector<Tensor<std::int64_t>> counters_;
+};
+
 /// A copy of a model's parameters and buffers.
 class ModelSnapshot {
  public:
