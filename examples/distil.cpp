@@ -25,13 +25,14 @@ void run(const CLI::App& app, Options& o) {
                                .finetune = programs::make_finetune_options(o.finetuning, o.common,
                                                                    device)};
   options.finetune.architecture = saved.architecture;
-  const auto data = programs::load_data(o.common, o.finetuning.size);
+  const auto data = programs::load_data(o.common, o.finetuning.store_size());
   require<ValueError>(data.dataset.classes == saved.classes, o.classifier,
                       ": was trained on other classes than those of ", o.common.data);
   const auto rows = train::split_labels(data, o.finetuning.labels_per_class, o.finetuning.valid,
                                       o.common.seed);
 
   train::check(options.finetune.classifier, static_cast<index_t>(rows.train.size()));
+  train::check(options.finetune.classifier.class_weights, data.dataset.classes);
   const programs::OutputFolder out(o.common, {"round1", "round2", "round3", "round4"});
   programs::write_config_toml(app, out / "config.toml");
   for (const auto& round : train::distil(saved.model, data, rows, options, out.path())) {

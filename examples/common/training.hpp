@@ -32,17 +32,13 @@ struct TrainingOptions {
   optim::Schedule make_schedule() const { return optim::make_schedule(schedule, lr); }
 };
 
-inline void add_training_options(CLI::App& app, TrainingOptions& o) {
-  app.add_option("--epochs", o.epochs, "passes over the images");
+/// Those that one step depends on, and how it is run.
+inline void add_step_options(CLI::App& app, TrainingOptions& o) {
   app.add_option("--batch", o.batch, "samples in a batch");
   app.add_option("--accumulate", o.accumulate, "batches whose gradients make one step");
-  app.add_option("--optimizer", o.optimizer, "lamb, lars, sgd, adamw, ranger, ...")
+  app.add_option("--optimizer", o.optimizer, "lars: as SwAV's authors; larc: fastai's")
       ->check(CLI::IsMember(std::vector<std::string>(optim::kOptimizerNames.begin(),
                                                      optim::kOptimizerNames.end())));
-  app.add_option("--schedule", o.schedule, "of the learning rate: one-cycle, flat-cos, cosine, ...")
-      ->check(CLI::IsMember(std::vector<std::string>(optim::kScheduleNames.begin(),
-                                                     optim::kScheduleNames.end())));
-  app.add_option("--lr", o.lr, "highest learning rate");
   app.add_option("--weight-decay", o.weight_decay, "decoupled; not on biases and batch norm");
   app.add_option("--workers", o.workers, "threads that prepare batches ahead")
       ->check(CLI::Range(0, 64));
@@ -52,6 +48,18 @@ inline void add_training_options(CLI::App& app, TrainingOptions& o) {
   app.add_option("--store", o.store,
                  "on a GPU, where the images lie: device, host, or auto: on the device if they fit")
       ->check(CLI::IsMember({"auto", "device", "host"}));
+}
+
+/// @param more_schedules  that the program has beside those of optim::make_schedule.
+inline void add_training_options(CLI::App& app, TrainingOptions& o,
+                                 const std::vector<std::string>& more_schedules = {}) {
+  std::vector<std::string> schedules(optim::kScheduleNames.begin(), optim::kScheduleNames.end());
+  schedules.insert(schedules.end(), more_schedules.begin(), more_schedules.end());
+  app.add_option("--epochs", o.epochs, "passes over the images");
+  app.add_option("--schedule", o.schedule, "of the learning rate")
+      ->check(CLI::IsMember(schedules));
+  app.add_option("--lr", o.lr, "highest learning rate; find_lr suggests one");
+  add_step_options(app, o);
   app.add_flag("--profile", o.profile,
                "record some steps: profile.txt, the time by operation, and profile.json, a trace")
       ->configurable(false);
