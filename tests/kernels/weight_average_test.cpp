@@ -1,0 +1,39 @@
+// The moving average of weights on a device.
+#include "mwalimu/optim/weight_average.hpp"
+
+#include <gtest/gtest.h>
+
+#include "kernels/both_devices.hpp"
+
+namespace mwalimu::optim {
+namespace {
+
+TEST(DeviceWeightAverage, IsTheHosts) {
+  MWALIMU_NEEDS_DEVICE();
+  // Below a pack, whole packs, and a rest behind them; the second tensor begins off a pack.
+  for (const index_t n : {1, 3, 4, 31, 1024, 1027}) {
+    SCOPED_TRACE(n);
+    const auto values = test::random_tensor<float>({n + 1}, 1);
+    const auto start = test::random_tensor<float>({n + 1}, 2);
+    for (const index_t offset : {index_t{0}, index_t{1}}) {
+      auto want = start.clone().slice(0, offset, n + offset);
+      weight_average<float>(Cpu{}, values.slice(0, offset, n + offset).view<1>(), 0.3f,
+                            want.view<1>());
+      auto whole = start.to(Device::cuda());
+      auto got = whole.slice(0, offset, n + offset);
+      const auto from = values.to(Device::cuda());
+      on_device(Device::cuda(), [&](auto place) {
+        weight_average<float>(place, from.slice(0, offset, n + offset).template view<1>(), 0.3f,
+                              got.template view<1>());
+      });
+      // A fused multiply-add rounds once where the host may round twice.
+      EXPECT_TRUE(test::near_max(test::values(got), test::values(want), 2e-7));
+      EXPECT_EQ(whole.to_vector()[offset == 0 ? static_cast<std::size_t>(n) : 0],
+                start.to_vector()[offset == 0 ? static_cast<std::size_t>(n) : 0])
+          << "the neighbour";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mwalimu::optim
