@@ -6,7 +6,7 @@ usage() {
   cat <<'TEXT'
 usage: tools/bundle_deps.sh [FOLDER]
 Downloads Debian's packages of the libraries that Mwalimu is built from (oneDNN, GoogleTest, Google
-Benchmark, CLI11, nlohmann-json, stb, Boost.Context) and unpacks them into FOLDER (default: deps).
+Benchmark, CLI11, nlohmann-json, stb, Boost.Context, hnswlib) and unpacks them into FOLDER (default: deps).
 Runs on Debian or Ubuntu, changes nothing outside FOLDER, needs no root. Take FOLDER along and build
 there with
 
@@ -41,7 +41,7 @@ done
 # Headers and CMake packages, and the shared libraries behind them.
 packages=(libdnnl-dev libdnnl2 ocl-icd-opencl-dev ocl-icd-libopencl1 opencl-c-headers
           opencl-clhpp-headers libstb-dev libstb0 nlohmann-json3-dev libcli11-dev libgtest-dev
-          libgmock-dev libbenchmark-dev libbenchmark1debian)
+          libgmock-dev libbenchmark-dev libbenchmark1debian libhnswlib-dev)
 # Boost's packages carry its version in their names.
 boost=$(apt-cache depends libboost-context-dev | sed -n 's/.*Depends: \(libboost-context[0-9.]*-dev\)/\1/p')
 [ -n "$boost" ] || {

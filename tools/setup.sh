@@ -13,7 +13,7 @@ fi
 programs=(g++:g++ cmake:cmake ninja:ninja-build ccache:ccache)
 # oneDNN's CMake package asks for OpenCL's headers and loader even on a CPU.
 libraries=(libdnnl-dev ocl-icd-opencl-dev libstb-dev nlohmann-json3-dev libcli11-dev libgtest-dev
-           libbenchmark-dev libboost-context-dev)
+           libbenchmark-dev libboost-context-dev libhnswlib-dev)
 
 missing=()
 for pair in "${programs[@]}"; do

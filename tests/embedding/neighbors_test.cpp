@@ -111,6 +111,104 @@ TEST(Neighbors, Errors) {
   }
 }
 
+TEST(Neighbors, TreeEqualsBruteForce) {
+  for (const index_t d : {1, 2, 3, 7, 12}) {
+    for (const index_t n : {2, 15, 16, 17, 33, 500}) {
+      std::vector<float> x = test::normal_points(n, d, static_cast<std::uint64_t>(n * d));
+      for (index_t i = 0; i < n; i += 3) {  // duplicates, and ties: whole coordinates
+        std::copy_n(x.begin() + (i / 2) * d, d, x.begin() + i * d);
+      }
+      for (float& v : x) v = std::round(4 * v);
+      const Points points(x, n, d);
+      for (const index_t k : {index_t{1}, std::min<index_t>(n - 1, 20), n - 1}) {
+        const auto tree = nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::tree);
+        const auto all =
+            nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::brute_force);
+        EXPECT_EQ(tree.index, all.index) << n << " " << d << " " << k;
+        EXPECT_EQ(tree.square_distance, all.square_distance);
+      }
+    }
+  }
+}
+
+TEST(Neighbors, TreeOfConstantAndOfFarPoints) {
+  const std::vector<float> same(300, 2.5f);
+  const auto list =
+      nearest_neighbors(Points(same, 100, 3), 5, Metric::euclidean, NeighborSearch::tree);
+  EXPECT_EQ(list.index[99 * 5], 0);  // ties by the smaller index
+  EXPECT_EQ(list.index[0], 1);
+  std::vector<float> x = test::normal_points(400, 3, 77);
+  for (index_t i = 0; i < 400; ++i) x[i * 3] += 1e6f;  // few digits left
+  const Points far(x, 400, 3);
+  EXPECT_EQ(
+      nearest_neighbors(far, 9, Metric::euclidean, NeighborSearch::tree).square_distance,
+      nearest_neighbors(far, 9, Metric::euclidean, NeighborSearch::brute_force).square_distance);
+}
+
+TEST(Neighbors, SearchIsChosenByExtents) {
+  using detail::chosen_search;
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 2000, 3), NeighborSearch::tree);
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 10000, 50), NeighborSearch::brute_force);
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 1000000, 50),
+            kHasHnsw ? NeighborSearch::hnsw : NeighborSearch::brute_force);
+  EXPECT_EQ(chosen_search(NeighborSearch::tree, 1000000, 50), NeighborSearch::tree);
+}
+
+TEST(Neighbors, GraphFindsNearlyAllAndIsTheSameForAnyThreads) {
+  const index_t n = 3000, d = 20, k = 30;
+  const std::vector<float> x = test::clustered_points(n, d, 8, 3, 78);
+  const Points points(x, n, d);
+  if (!kHasHnsw) {
+    EXPECT_THROW(nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::hnsw), ValueError);
+    GTEST_SKIP() << "built without hnswlib";
+  }
+  const int before = num_threads();
+  std::vector<NeighborList> lists;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    lists.push_back(nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::hnsw));
+  }
+  set_num_threads(before);
+  EXPECT_EQ(lists[0].index, lists[1].index);
+  EXPECT_EQ(lists[0].index, lists[2].index);
+  const auto exact = nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::brute_force);
+  index_t found = 0;
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t r = 0; r < k; ++r) {
+      const auto row = exact.index.begin() + i * k;
+      found += std::find(row, row + k, lists[0].index[i * k + r]) != row + k;
+    }
+  }
+  const double recall = static_cast<double>(found) / static_cast<double>(n * k);
+  EXPECT_GT(recall, 0.99);
+  EXPECT_NEAR(lists[0].recall, recall, 0.005);  // 6,000 of 90,000 neighbours drawn
+  EXPECT_NO_THROW(require_usable(lists[0], "graph"));
+  // Distances are measured, not taken from the graph's own arithmetic.
+  EXPECT_NEAR(lists[0].square_distance[0], exact.square_distance[0],
+              1e-6 * exact.square_distance[0]);
+}
+
+TEST(Neighbors, RecallCountsWhatIsMissing) {
+  const std::vector<float> x = test::normal_points(300, 4, 79);
+  const Points points(x, 300, 4);
+  NeighborList list = nearest_neighbors(points, 10);
+  EXPECT_EQ(detail::measured_recall(points, list), 1);
+  for (index_t i = 0; i < 300; ++i) {  // the furthest one of ten replaced by a stranger
+    list.square_distance[i * 10 + 9] = 1e6f;
+  }
+  EXPECT_NEAR(detail::measured_recall(points, list), 0.9, 1e-9);
+}
+
+TEST(Neighbors, DuplicatesBeyondKAreFoundByTheGraph) {
+  if (!kHasHnsw) GTEST_SKIP() << "built without hnswlib";
+  std::vector<float> x = test::normal_points(400, 6, 80);
+  for (index_t i = 0; i < 200; ++i) std::copy_n(x.begin(), 6, x.begin() + i * 6);
+  const auto list =
+      nearest_neighbors(Points(x, 400, 6), 20, Metric::euclidean, NeighborSearch::hnsw);
+  EXPECT_NO_THROW(require_usable(list, "graph"));
+  for (index_t i = 0; i < 200; ++i) EXPECT_EQ(list.square_distance[i * 20 + 19], 0);
+}
+
 TEST(Points, ViewsATensor) {
   const auto tensor = Tensor<float>::from({1, 2, 3, 4, 5, 6}, {2, 3});
   const Points points(tensor);

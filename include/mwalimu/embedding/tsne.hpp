@@ -125,7 +125,8 @@ struct TsneInput {
 ///
 /// @param x        as for tsne().
 /// @param options  perplexity is the largest that tsne(input, ...) will be asked for; components,
-///                 metric, pca_dims, start, given_start, jitter and seed count, the rest does not.
+///                 metric, neighbor_search, pca_dims, start, given_start, jitter and seed count,
+///                 the rest does not.
 /// @throws  as tsne().
 inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
   detail::check_extents(x);
@@ -146,7 +147,13 @@ inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
     points = Points(reduced, x.n(), input.pca_dims);
   }
   input.start = detail::start_map(points, options, input.warnings);
-  input.neighbors = nearest_neighbors(points, neighbors_for(largest, x.n()), options.metric);
+  input.neighbors = nearest_neighbors(points, neighbors_for(largest, x.n()), options.metric,
+                                      options.neighbor_search);
+  if (input.neighbors.recall < 0.99) {
+    input.warnings.push_back(mwalimu::detail::concatenate(
+        "the approximate search found ", 100 * input.neighbors.recall,
+        " % of the neighbours of 200 points; NeighborSearch::brute_force finds all"));
+  }
   return input;
 }
 
@@ -197,6 +204,7 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
                            : affinities(truncated(input.neighbors, k), perplexity);
   TsneResult r = optimise(p, initial_state(std::move(start)), options);
   r.neighbors = k;
+  r.neighbor_recall = input.neighbors.recall;
   r.pca_dims = input.pca_dims;
   r.warnings.insert(r.warnings.end(), warnings.begin(), warnings.end());
   r.warnings.insert(r.warnings.end(), input.warnings.begin(), input.warnings.end());

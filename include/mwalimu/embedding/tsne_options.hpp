@@ -80,6 +80,7 @@ struct TsneOptions {
   double perplexity = 30;
   PerplexityPolicy perplexity_policy = PerplexityPolicy::strict;
   Metric metric = Metric::euclidean;
+  NeighborSearch neighbor_search = NeighborSearch::automatic;
   index_t pca_dims = 0;  ///< reduce the points to so many principal components first; 0: do not
 
   Start start = Start::pca;
@@ -122,8 +123,9 @@ struct TsneResult {
   std::vector<float> map;  ///< (n, components) row-major, mean 0
   double perplexity = 0;   ///< as used: lower than asked for where it was clamped
   index_t neighbors = 0, pca_dims = 0;
-  double kl = 0;             ///< exact, in nats
-  double gradient_norm = 0;  ///< |dKL/dY| of the last step
+  double neighbor_recall = 1;  ///< measured where neighbours were searched approximately
+  double kl = 0;               ///< exact, in nats
+  double gradient_norm = 0;    ///< |dKL/dY| of the last step
   int iterations = 0;
   Repulsion repulsion = Repulsion::exact;  ///< what was used
   StopReason reason = StopReason::finished;
