@@ -1,13 +1,14 @@
 // tsne: a two-dimensional map of logits or features: what a model learned, and what confuses it.
 #include "mwalimu/embedding/tsne.hpp"
 
+#include <map>
 #include <memory>
 
 #include "common/program.hpp"
-#include "common/training.hpp"
-#include "mwalimu/io/npy.hpp"
+#include "mwalimu/train/checkpoint_maps.hpp"
 #include "mwalimu/train/embedding_map.hpp"
-#include "mwalimu/train/finetune.hpp"
+#include "mwalimu/train/map_source.hpp"
+#include "mwalimu/train/progress.hpp"
 
 namespace {
 
@@ -15,122 +16,125 @@ using namespace mwalimu;
 
 struct Options {
   programs::CommonOptions common;
-  std::string logits, input, classifier, of = "logits", part = "test", perplexity = "auto";
-  std::string title = "t-SNE";
+  std::string logits, input, labels, classifier, encoder, checkpoints;
+  std::string of = "logits", part = "test", perplexity = "auto", metric = "euclidean",
+              start = "pca", colour = "auto";
+  int size = 0, iterations = 0;
   train::EmbeddingMapOptions map;
 };
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
 
 /// "auto", or numbers separated by commas.
 std::vector<double> perplexities(const std::string& text) {
   std::vector<double> values;
   if (text == "auto") return values;
-  std::istringstream parts(text);
-  for (std::string part; std::getline(parts, part, ',');) {
+  for (const std::string& part : split(text)) {
     char* end = nullptr;
     const double value = std::strtod(part.c_str(), &end);
     require<ValueError>(!part.empty() && *end == '\0' && std::isfinite(value) && value > 0,
                         "--perplexity: want auto or positive numbers such as 10,30, got '", text, "'");
+    require<ValueError>(std::find(values.begin(), values.end(), value) == values.end(),
+                        "--perplexity: ", part, " is given twice");
     values.push_back(value);
   }
   require<ValueError>(!values.empty(), "--perplexity: want auto or numbers, got '", text, "'");
   return values;
 }
 
-/// A bare matrix.
-eval::LogitTable read_matrix(const std::string& path) {
-  const io::NpyFile file(path);
-  const auto& array = file.array();
-  require<FileError>(array.shape.size() == 2 && array.dtype == io::Dtype::f32, path,
-                     ": want an N x D float32 matrix");
-  eval::LogitTable table;
-  table.C = array.shape[1];
-  table.logits = array.values<float>();
-  for (std::int64_t i = 0; i < array.shape[0]; ++i) table.id.push_back(std::to_string(i));
-  return table;
-}
-
-/// Logits or features of a classifier on one part of a data set.
-eval::LogitTable run_classifier(const Options& o, Device device) {
-  require<ValueError>(!o.common.data.empty(), "--classifier: needs --data, the images to map");
-  auto saved = train::load_classifier(o.classifier);
-  nn::to(saved.model, device);
-  auto dataset = data::load_dataset(
-      o.common.data, o.part == "train" ? data::Split::train : data::Split::test,
-      {.skip_bad = o.common.skip_bad, .classes = saved.classes});
-  const auto store =
-      data::ImageStore::build(dataset, {.size = saved.size, .skip_bad = o.common.skip_bad});
-  const auto precision = train::precision_of(o.common.precision);
-  const auto predictions =
-      train::predict(saved.model, store, {}, {.size = saved.size}, 0, 0, precision);
-  const auto predicted =
-      eval::arg_max(predictions.probabilities, static_cast<index_t>(saved.classes.size()));
-  Tensor<float> rows = predictions.logits;
-  if (o.of == "features") {
-    train::InferenceOptions inference{.size = saved.size};
-    inference.precision = precision;
-    rows = train::infer(saved.model.encoder, store, {}, inference);
+/// What to map: one table, or one for each checkpoint.
+std::vector<train::Checkpoint> read_tables(const Options& o, Device device) {
+  int given = 0;
+  for (const auto* text : {&o.logits, &o.input, &o.classifier, &o.encoder, &o.checkpoints}) {
+    given += !text->empty();
   }
-  eval::LogitTable table;
-  table.C = rows.dim(1);
-  table.logits = rows.to_vector();
-  for (index_t i = 0; i < dataset.size(); ++i) {
-    const data::Sample& sample = dataset[i];
-    table.id.push_back(sample.id);
-    table.sensor.push_back(sample.sensor);
-    table.label.push_back(
-        sample.label < 0 ? "" : saved.classes[static_cast<std::size_t>(sample.label)]);
-    table.predicted.push_back(
-        saved.classes[static_cast<std::size_t>(predicted[static_cast<std::size_t>(i)])]);
+  require<ValueError>(given == 1, "want one of --logits, --input, --classifier, --encoder and "
+                      "--checkpoints: what to map");
+  require<ValueError>(o.labels.empty() || !o.input.empty(), "--labels: names the rows of --input");
+  if (!o.input.empty()) return {{"", train::read_map_matrix(o.input, o.labels)}};
+  const train::MapSourceOptions source{.data = o.common.data,
+                                       .train_part = o.part == "train",
+                                       .features = o.of == "features",
+                                       .size = o.size,
+                                       .skip_bad = o.common.skip_bad,
+                                       .precision = train::precision_of(o.common.precision),
+                                       .device = device};
+  std::vector<train::Checkpoint> tables;
+  if (o.checkpoints.empty()) {
+    const auto& path = !o.logits.empty() ? o.logits : !o.classifier.empty() ? o.classifier : o.encoder;
+    if (!o.logits.empty()) return {{"", eval::read_logits(path)}};
+    require<ValueError>(!o.common.data.empty(), o.classifier.empty() ? "--encoder" : "--classifier",
+                        ": needs --data, the images to map");
+    return {{"", train::read_map_source(path, source)}};
   }
-  return table;
-}
-
-eval::LogitTable read_table(const Options& o, Device device) {
-  const int given = !o.logits.empty() + !o.input.empty() + !o.classifier.empty();
-  require<ValueError>(given == 1, "want one of --logits, --input and --classifier: what to map");
-  if (!o.logits.empty()) return eval::read_logits(o.logits);
-  return o.input.empty() ? run_classifier(o, device) : read_matrix(o.input);
+  for (const std::string& part : split(o.checkpoints)) {
+    // NAME=PATH, or a path that names itself by its last folder.
+    const std::size_t equals = part.find('=');
+    std::filesystem::path path = equals == std::string::npos ? part : part.substr(equals + 1);
+    require<ValueError>(!path.empty(), "--checkpoints: want paths separated by commas, got '",
+                        o.checkpoints, "'");
+    if (!path.has_filename()) path = path.parent_path();
+    const auto folder = std::filesystem::is_directory(path) ? path : path.parent_path();
+    const std::string name =
+        equals == std::string::npos ? folder.filename().string() : part.substr(0, equals);
+    tables.push_back({name, train::read_map_source(path, source)});
+  }
+  return tables;
 }
 
 void run(const CLI::App& app, Options& o) {
   const Device device = programs::start(o.common);
   o.map.perplexities = perplexities(o.perplexity);
-  const eval::LogitTable table = read_table(o, device);
-  // Checked here, so that nothing has been written when it fails.
-  for (const double p : o.map.perplexities) {
-    std::vector<std::string> warnings;
-    embedding::detail::allowed_perplexity(p, table.rows(), embedding::PerplexityPolicy::strict,
-                                          warnings);
-  }
-  std::unique_ptr<train::Thumbnails> thumbnails;
-  if (!o.common.data.empty() && o.input.empty()) {
-    const auto data = train::load_study_data(
-        o.common.data, {.size = 64, .skip_bad = o.common.skip_bad, .cache = {}});
-    thumbnails = std::make_unique<train::Thumbnails>(
-        train::thumbnails_of(table, data.dataset, data.store));
-  }
-  const programs::OutputFolder out(o.common,
-                                   {"embedding.csv", "scatter.svg", "images.png", "tsne.json"});
-  programs::write_config_toml(app, out / "config.toml");
-  o.map.title = o.title;
   o.map.tsne.seed = o.common.seed;
-  train::Progress* current = nullptr;
+  o.map.tsne.metric = o.metric == "cosine" ? embedding::Metric::cosine : embedding::Metric::euclidean;
+  o.map.tsne.start = o.start == "random" ? embedding::Start::random : embedding::Start::pca;
+  if (o.iterations > 0) o.map.tsne.main_iterations = o.iterations;
+  const std::map<std::string, report::MapColour> colours{{"auto", report::MapColour::automatic},
+                                                         {"label", report::MapColour::label},
+                                                         {"prediction", report::MapColour::prediction},
+                                                         {"sensor", report::MapColour::sensor}};
+  o.map.colour = colours.at(o.colour);
+  const auto tables = read_tables(o, device);
+  const bool several = !o.checkpoints.empty();
+  const train::MapTable& table = tables.back().table;
+  // Checked here, so that nothing has been written when it fails.
+  train::check_map_options(o.map, table.rows());
+  if (several) train::check_checkpoints(tables, o.map);
+  std::unique_ptr<train::Thumbnails> thumbnails;
+  if (!o.common.data.empty() && (o.input.empty() || !o.labels.empty())) {
+    const auto side = static_cast<int>(std::max<index_t>(report::sprite_side(table.rows()), 72));
+    thumbnails = std::make_unique<train::Thumbnails>(
+        train::load_thumbnails(table, o.common.data, side, o.common.skip_bad));
+  }
+  auto files = train::embedding_map_files();
+  for (const auto& file : train::checkpoint_map_files()) files.push_back(file);
+  const programs::OutputFolder out(o.common, files);
+  programs::write_config_toml(app, out / "config.toml");
   std::unique_ptr<train::Progress> progress;
+  int last = 0;
   o.map.tsne.callback = [&](const embedding::TsneProgress& p) {
-    if (current == nullptr || p.iteration <= o.map.tsne.callback_every) {
-      if (current != nullptr) current->finish();
+    if (progress == nullptr || p.iteration <= last) {
+      if (progress != nullptr) progress->finish();
       progress = std::make_unique<train::Progress>("t-SNE", p.total,
                                                    train::ProgressOptions{.unit = "iterations"});
-      current = progress.get();
     }
-    char note[32];
-    std::snprintf(note, sizeof note, "KL %.4f", p.kl);
-    current->update(p.iteration, note);
+    last = p.iteration;
+    char note[48];
+    std::snprintf(note, sizeof note, "perplexity %g, KL %.4f", p.perplexity, p.kl);
+    progress->update(p.iteration, note);
     return true;
   };
-  const auto map = train::draw_embedding_map(table, thumbnails.get(), o.map, out.path());
-  if (current != nullptr) current->finish();
-  std::cout << map.json.dump(2) << std::endl;
+  const auto* images = thumbnails.get();
+  const auto map = several ? train::draw_checkpoint_maps(tables, images, o.map, out.path())
+                           : train::draw_embedding_map(table, images, o.map, out.path());
+  if (progress != nullptr) progress->finish();
+  std::cout << train::summary(map);
+  std::cout << "the map to walk about in: " << (out / "map.html").string() << std::endl;
 }
 
 }  // namespace
@@ -140,29 +144,61 @@ int main(int argc, char** argv) {
   return programs::run_program(
       argc, argv,
       {.description = "Maps logits or features to two dimensions by t-SNE: a scatter plot by class "
-                      "with wrong predictions marked, and the images themselves at their points.",
-       .example = "tsne --logits runs/full --data rice --out runs/map --perplexity 10,30,50"},
+                      "with wrong predictions marked, the images themselves at their points, a page "
+                      "to walk about in, and what the map shows about the two sensors.",
+       .example = "tsne --logits runs/full --data rice --out runs/map --perplexity 2,10,30,50,100"},
       [&](CLI::App& app) {
         programs::add_common_options(app, options.common, {.data = false, .resume = false});
-        app.add_option("--data", options.common.data, "data set with the images, for images.png")
-            ->type_name("DIR");
+        app.add_option("--data", options.common.data, "data set with the images")->type_name("DIR");
         app.add_flag("--skip-bad", options.common.skip_bad, "leave out broken images");
         app.add_option("--logits", options.logits,
                        "folder with logits.npy and logits.csv, of finetune or evaluate")
             ->type_name("DIR");
         app.add_option("--input", options.input, "any N x D float32 matrix")->type_name("FILE.npy");
+        app.add_option("--labels", options.labels,
+                       "with --input: a line a row, any of image_id, label, predicted, probability, "
+                       "sensor")
+            ->type_name("FILE.csv");
         app.add_option("--classifier", options.classifier, "classifier.safetensors, run on --data")
             ->type_name("FILE");
-        app.add_option("--of", options.of, "with --classifier: logits or features")
+        app.add_option("--encoder", options.encoder,
+                       "encoder.safetensors: its features of the images of --data")
+            ->type_name("FILE");
+        app.add_option("--checkpoints", options.checkpoints,
+                       "two or more of these (folders of logits, classifiers, encoders) separated by "
+                       "commas: a map each, side by side, each from the one before; NAME=PATH names one")
+            ->type_name("A,B,...");
+        app.add_option("--of", options.of, "of a classifier: logits or features")
             ->check(CLI::IsMember({"logits", "features"}));
-        app.add_option("--part", options.part, "with --classifier: test or train")
+        app.add_option("--part", options.part, "of --data that a model is run on: test or train")
             ->check(CLI::IsMember({"test", "train"}));
+        app.add_option("--size", options.size,
+                       "side of a model's input; 0: as trained, 128 for an encoder")
+            ->check(CLI::Range(0, 4096));
         app.add_option("--perplexity", options.perplexity,
                        "numbers, a map each, or auto: 5 to 100; the best by Cao and Wang's "
                        "criterion becomes scatter.svg");
         app.add_option("--pca", options.map.tsne.pca_dims,
                        "reduce to so many principal components first; 0: do not");
-        app.add_option("--title", options.title, "of the plots");
+        app.add_option("--metric", options.metric, "between rows: euclidean or cosine")
+            ->check(CLI::IsMember({"euclidean", "cosine"}));
+        app.add_option("--start", options.start, "where points start: pca or random")
+            ->check(CLI::IsMember({"pca", "random"}));
+        app.add_option("--iterations", options.iterations,
+                       "after the 250 of early exaggeration; 0: 500")
+            ->check(CLI::Range(0, 1000000));
+        app.add_option("--neighbors", options.map.neighbors,
+                       "that the measures look at; 0: 12, fewer for few points");
+        app.add_option("--color", options.colour,
+                       "of the markers: label, prediction, sensor, or auto: the first that is known")
+            ->check(CLI::IsMember({"auto", "label", "prediction", "sensor"}));
+        app.add_flag("--pair-lines", options.map.pair_lines, "join the two images of a plant");
+        app.add_option("--thumbnail", options.map.thumbnail,
+                       "side of the images in images.png, pixels; 0: by their number")
+            ->check(CLI::Range(0, 512));
+        app.add_flag("--animate", options.map.animate,
+                     "animation.html: how the points found their places");
+        app.add_option("--title", options.map.title, "of the pictures");
       },
       [&](const CLI::App& app) { run(app, options); });
 }

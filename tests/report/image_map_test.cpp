@@ -13,7 +13,7 @@
 namespace mwalimu::report {
 namespace {
 
-constexpr Rgb kWhite{255, 255, 255}, kBlue{0, 114, 178}, kOrange{230, 159, 0};
+constexpr Rgb kWhite{255, 255, 255}, kBlue{0, 114, 178}, kOrange{213, 94, 0}, kInk{34, 34, 34};
 
 /// n images of 4 x 4 pixels, image i of one colour (i, 2 i, 200).
 std::vector<std::uint8_t> flat_images(index_t n) {
@@ -33,11 +33,11 @@ index_t count(const Raster& picture, Rgb colour) {
   return found;
 }
 
-TEST(ImageMap, FramesTellSensorsAndRedOutlinesWrongPredictions) {
+TEST(ImageMap, FramesTellClassesMarkersSensorsAndBlackOutlinesWrongPredictions) {
   // Four corners of a square: lower left, lower right, upper left, upper right.
   const MapPoints p{.xy = {0, 0, 1, 0, 0, 1, 1, 1},
-                    .label = {0, 0, 0, 0},
-                    .predicted = {0, 0, 0, 1},
+                    .label = {0, 1, 0, 1},
+                    .predicted = {0, 1, 0, 0},
                     .sensor = {0, 1, 0, 1},
                     .classes = {"a", "b"}};
   const index_t side = 40, around = 8, place = side + 2 * around, canvas = 10 * place;
@@ -58,15 +58,50 @@ TEST(ImageMap, FramesTellSensorsAndRedOutlinesWrongPredictions) {
   EXPECT_EQ(picture.at(around - 4, far + middle), kWhite);
   EXPECT_EQ(picture.at(far + around - 1, far + middle), kOrange);
   EXPECT_EQ(picture.at(far + middle, around + side), kOrange);
-  // The wrong one: a white line and a red outline around its frame.
+  // The wrong one: a white line and a black outline around its frame.
   EXPECT_EQ(picture.at(far + around - 4, middle), kWhite);
   EXPECT_EQ(picture.at(far + around - 5, middle), kWrongOutline);
   EXPECT_EQ(picture.at(far + around - 7, middle), kWrongOutline);
   EXPECT_EQ(picture.at(far + around - 5, far + middle), kWhite);  // not the right one
+  // The sensor in the lower left corner, on white: a disc is as wide above as below its middle, a
+  // triangle grows downwards.
+  const auto ink_in = [&](index_t left, index_t top) {
+    std::vector<int> rows;
+    for (index_t y = top + side - 9; y < top + side; ++y) {
+      int ink = 0;
+      for (index_t x = left; x < left + 9; ++x) ink += picture.at(x, y) == kInk;
+      if (ink > 0) rows.push_back(ink);
+    }
+    return rows;
+  };
+  const auto disc = ink_in(around, far + around), triangle = ink_in(far + around, far + around);
+  ASSERT_GE(disc.size(), 4u);
+  ASSERT_GE(triangle.size(), 4u);
+  EXPECT_EQ(disc.front(), disc.back());
+  EXPECT_GT(triangle.back(), triangle.front() + 3);
+  EXPECT_EQ(picture.at(around, far + around + side - 1), kWhite);
   // The canvas is white, and a legend stands below it.
   EXPECT_EQ(picture.at(canvas / 2, canvas / 2), kWhite);
   EXPECT_GT(picture.height(), canvas);
-  EXPECT_GT(count(picture, {34, 34, 34}), 100);
+  EXPECT_GT(count(picture, kInk), 100);
+}
+
+TEST(ImageMap, TheLegendNamesWhatIsThere) {
+  MapPoints p{.xy = {0, 0, 1, 1}, .predicted = {0, 1}, .classes = {"a", "b"}};
+  const auto picture = [&](MapColour colour) {
+    return draw_image_map(p, flat_images(2), 4, 4, {.colour = colour}).picture;
+  };
+  // No label is known: the frames are the predictions'.
+  const Raster predicted = picture(MapColour::automatic);
+  EXPECT_GT(count(predicted, kBlue), 100);
+  EXPECT_GT(count(predicted, kOrange), 100);
+  EXPECT_EQ(count(predicted, kWrongOutline), 0);
+  // By label all are unknown.
+  EXPECT_EQ(count(picture(MapColour::label), kOrange), 0);
+  // Many classes: the legend grows downwards, not over the edge.
+  p.classes.clear();
+  for (int c = 0; c < 60; ++c) p.classes.push_back("class number " + std::to_string(c));
+  EXPECT_GT(picture(MapColour::prediction).height(), predicted.height() + 50);
 }
 
 TEST(ImageMap, NoImageCoversAnother) {
@@ -135,7 +170,7 @@ TEST(ImageMap, SizesFollowTheNumberOfPoints) {
 }
 
 TEST(ImageMap, PngDecodesToTheSamePixels) {
-  const MapPoints p{.xy = {0, 0, 1, 1, 3, 0}, .sensor = {0, 1, 1}};
+  const MapPoints p{.xy = {0, 0, 1, 1, 3, 0}, .label = {0, 1, 1}, .classes = {"a", "b"}};
   const mwalimu::test::TempDir folder;
   const ImageMap map = write_image_map(folder / "images.png", p, flat_images(3), 4, 4);
   const std::string bytes = io::read_file(folder / "images.png");

@@ -17,6 +17,7 @@ namespace mwalimu::report {
 namespace {
 
 using test::Document;
+using test::Element;
 using test::parse;
 
 constexpr const char* kNasty = R"(<a> & "b" 'c' </svg>)";
@@ -185,6 +186,90 @@ TEST(ScatterPlotSvg, ShapesSensorsRingsAndLegend) {
        {"blast (2)", "brown (2)", "no label (1)", "RGB (3)", "RGN (3)", "wrong (2)"}) {
     EXPECT_TRUE(svg.has_text(text)) << text;
   }
+}
+
+TEST(ScatterPlotSvg, ColourIsTheLabelElseThePredictionElseWhatIsAskedFor) {
+  MapPoints p = six_points();
+  const auto count = [&](MapColour colour, std::string_view fill) {
+    std::size_t found = 0;
+    const Document svg = parse(scatter_plot_svg({.title = "t", .points = p, .colour = colour}));
+    for (const Element& e : svg.elements) {
+      const auto at = e.attributes.find("fill");
+      found += e.attributes.contains("fill-opacity") && at->second == fill;
+    }
+    return found;
+  };
+  EXPECT_EQ(count(MapColour::automatic, palette(1)), 2u);  // labels: 0 0 1 1 2 -
+  EXPECT_EQ(count(MapColour::prediction, palette(1)), 3u);
+  EXPECT_EQ(count(MapColour::sensor, palette(1)), 3u);
+  EXPECT_EQ(count(MapColour::label, palette(2)), 1u);
+  EXPECT_EQ(count(MapColour::prediction, palette(2)), 0u);
+  p.label.assign(6, -1);
+  EXPECT_EQ(count(MapColour::automatic, palette(1)), 3u);
+  EXPECT_TRUE(parse(scatter_plot_svg({.points = p})).has_text("Predicted class"));
+  EXPECT_FALSE(parse(scatter_plot_svg({.points = p})).has_text("wrong (0)"));
+}
+
+TEST(ScatterPlotSvg, LinesJoinPairsWhereAskedFor) {
+  MapPoints p = six_points();
+  p.pair = {1, 0, 3, 2, -1, -1};
+  EXPECT_EQ(parse(scatter_plot_svg({.points = p})).count("line"), 0u);
+  const Document svg = parse(scatter_plot_svg({.points = p, .pair_lines = true}));
+  EXPECT_EQ(svg.count("line"), 2u);
+  p.pair = {1, 2, 1, -1, -1, -1};  // not mutual
+  EXPECT_THROW(scatter_plot_svg({.points = p}), ValueError);
+  p.pair = {6, -1, -1, -1, -1, -1};
+  EXPECT_THROW(scatter_plot_svg({.points = p}), ValueError);
+}
+
+TEST(ScatterPlotSvg, ALegendOfManyClassesStaysInThePicture) {
+  MapPoints p{.xy = {0, 0, 1, 1}, .label = {0, 1}};
+  for (int c = 0; c < 100; ++c) p.classes.push_back(std::string("c").append(std::to_string(c)));
+  const Document svg = parse(scatter_plot_svg({.points = p}));
+  EXPECT_TRUE(svg.has_text("c0 (1)"));
+  EXPECT_FALSE(svg.has_text("c99 (0)"));
+  for (const Element& e : svg.all("text")) EXPECT_LT(std::stod(e.attributes.at("y")), 620);
+}
+
+TEST(ScatterPanelsSvg, APanelAMapUnderOneLegend) {
+  const MapPoints p = six_points();
+  const std::vector<float> turned{0, 0, 0, 10, -5, 10, -5, 0, -2, 5, -3, 3};
+  const auto panels = [&](std::size_t count) {
+    ScatterPanels plot{.title = "several", .points = p, .panels = {}};
+    for (std::size_t k = 0; k < count; ++k) {
+      plot.panels.push_back({std::string("map ").append(std::to_string(k)), "KL", k == 0 ? p.xy : turned, {}});
+    }
+    return plot;
+  };
+  for (const std::size_t count : {1u, 2u, 3u, 4u, 5u, 7u}) {
+    const Document svg = parse(scatter_panels_svg(panels(count)));
+    ASSERT_EQ(svg.error, "");
+    EXPECT_EQ(svg.count("rect"), 1 + count);            // the paper and a frame a panel
+    EXPECT_EQ(svg.count("path"), 3 * count + 1);        // triangles
+    EXPECT_TRUE(svg.has_text(std::string("map ").append(std::to_string(count - 1))));
+    EXPECT_TRUE(svg.has_text("blast (2)") && svg.has_text("wrong (2)"));
+    // No panel over another, all on the paper.
+    const auto frames = svg.all("rect");
+    const auto edge = [](const Element& e, const char* low, const char* extent) {
+      return std::stod(e.attributes.at(low)) + std::stod(e.attributes.at(extent));
+    };
+    for (std::size_t a = 1; a < frames.size(); ++a) {
+      EXPECT_LT(edge(frames[a], "x", "width"), std::stod(frames[0].attributes.at("width")));
+      EXPECT_LT(edge(frames[a], "y", "height"), std::stod(frames[0].attributes.at("height")));
+      for (std::size_t b = 1; b < a; ++b) {
+        EXPECT_TRUE(edge(frames[b], "x", "width") < std::stod(frames[a].attributes.at("x")) ||
+                    edge(frames[b], "y", "height") < std::stod(frames[a].attributes.at("y")));
+      }
+    }
+  }
+  // Predictions of its own: the rings are the panel's, and the legend counts none.
+  ScatterPanels own = panels(2);
+  own.panels[1].predicted = {0, 0, 1, 1, 2, 0};
+  const Document svg = parse(scatter_panels_svg(own));
+  EXPECT_TRUE(svg.has_text("wrong"));
+  EXPECT_THROW(scatter_panels_svg({}), ValueError);
+  own.panels[1].xy.pop_back();
+  EXPECT_THROW(scatter_panels_svg(own), ShapeError);
 }
 
 TEST(ScatterPlotSvg, OneScaleForBothAxesAndYUpwards) {

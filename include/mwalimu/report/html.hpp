@@ -178,6 +178,9 @@ class HtmlReport {
              base64(png) + "\"/>\n";
     finish_figure(caption);
   }
+  /// Markup of this library's own, which must never hold anything from outside the program
+  /// unescaped.
+  void markup(std::string_view html) { body_ += html; }
   /// The last line of the page: how it came about.
   void footer(std::string_view text) { footer_ = escaped(text); }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,10 +20,13 @@
 #include "mwalimu/io/atomic_file.hpp"
 #include "mwalimu/report/map_points.hpp"
 #include "mwalimu/report/raster.hpp"
+#include "mwalimu/report/sprite_sheets.hpp"
+#include "mwalimu/report/svg.hpp"
 
 namespace mwalimu::report {
 
 struct ImageMapOptions {
+  MapColour colour = MapColour::automatic;  ///< of the frames
   index_t thumbnail = 0;   ///< side in pixels; 0: chosen from the number of points
   index_t canvas = 0;      ///< side in pixels; 0: chosen from the number of points
   std::uint64_t seed = 0;  ///< order in which points get their place
@@ -34,9 +38,7 @@ struct ImageMap {
   index_t dotted = 0;  ///< points for whose image there was no room: drawn as dots
 };
 
-/// Frame of the sensors' images; a third one and more share the last.
-inline constexpr std::array<Rgb, 3> kSensorFrames{{{0, 114, 178}, {230, 159, 0}, {0, 158, 115}}};
-inline constexpr Rgb kWrongOutline{214, 0, 28};
+inline constexpr Rgb kWrongOutline{17, 17, 17};
 
 namespace detail {
 
@@ -77,33 +79,30 @@ class Places {
   std::vector<bool> taken_;
 };
 
-/// Draws an image of (height, width, 3) bytes into a square, each pixel the mean of what it covers.
-inline void draw_image(Raster& to, const std::uint8_t* image, index_t height, index_t width,
-                       index_t left, index_t top, index_t side) {
-  for (index_t y = 0; y < side; ++y) {
-    const index_t y0 = y * height / side, y1 = std::max(y0 + 1, (y + 1) * height / side);
-    for (index_t x = 0; x < side; ++x) {
-      const index_t x0 = x * width / side, x1 = std::max(x0 + 1, (x + 1) * width / side);
-      index_t sum[3] = {};
-      for (index_t r = y0; r < y1; ++r) {
-        for (index_t c = x0; c < x1; ++c) {
-          for (index_t channel = 0; channel < 3; ++channel) {
-            sum[channel] += image[(r * width + c) * 3 + channel];
-          }
-        }
-      }
-      const index_t count = (y1 - y0) * (x1 - x0);
-      const auto mean = [&](index_t v) {
-        return static_cast<std::uint8_t>((v + count / 2) / count);
-      };
-      to.set(left + x, top + y, {mean(sum[0]), mean(sum[1]), mean(sum[2])});
-    }
-  }
+/// "#rrggbb" as a colour.
+inline Rgb rgb_of(std::string_view hex) {
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : (c | 32) - 'a' + 10; };
+  const auto byte = [&](std::size_t at) {
+    return static_cast<std::uint8_t>(16 * digit(hex[at]) + digit(hex[at + 1]));
+  };
+  return {byte(1), byte(3), byte(5)};
 }
 
-inline Rgb frame_of(int sensor) {
-  return kSensorFrames[std::min<std::size_t>(static_cast<std::size_t>(sensor),
-                                             kSensorFrames.size() - 1)];
+inline Rgb frame_of(const MapPoints& p, MapColour by, std::size_t i) {
+  const int group = colour_group(p, by, i);
+  return group < 0 ? Rgb{154, 160, 166} : rgb_of(palette(static_cast<std::size_t>(group)));
+}
+
+/// The sensor's marker, as scatter plots have it, about (x, y): a disc, a triangle, or a square.
+inline void draw_marker(Raster& to, double x, double y, double r, int sensor, Rgb colour) {
+  if (sensor == 0) return to.disc(x, y, r, colour);
+  for (index_t row = std::llround(std::floor(y - r)); row <= std::llround(std::ceil(y + r));
+       ++row) {
+    const double down = (static_cast<double>(row) - (y - r)) / (2 * r);  // 0 at the tip, 1 below
+    if (down < 0 || down > 1) continue;
+    const double half = sensor == 1 ? 1.15 * r * down : 0.9 * r;
+    to.fill(std::llround(x - half), row, std::llround(2 * half) + 1, 1, colour);
+  }
 }
 
 }  // namespace detail
@@ -114,7 +113,8 @@ inline Rgb frame_of(int sensor) {
 /// images, and counted in the legend. Points take their place in a seeded order, wrong predictions
 /// first.
 ///
-/// The frame's colour is the sensor; a wrong prediction has a red outline around the frame.
+/// The frame's colour is the class (where no label is known, the predicted class), the marker in the
+/// corner the sensor; a wrong prediction has a black outline around the frame.
 ///
 /// @param points   n points.
 /// @param images   (n, height, width, 3) bytes.
@@ -149,9 +149,8 @@ inline ImageMap draw_image_map(const MapPoints& points, std::span<const std::uin
   const index_t grid = canvas / place;
   require<ValueError>(grid >= 2, "draw_image_map: a canvas of ", canvas,
                       " has no room for thumbnails of ", side);
-  const index_t scale = std::clamp<index_t>(canvas / 600, 1, 4), legend = 22 * scale;
-
-  ImageMap map{Raster(canvas, canvas + legend), 0, 0};
+  const index_t scale = std::clamp<index_t>(canvas / 600, 1, 4);
+  const MapColour by = detail::chosen_colour(points, options.colour);
   const double half = static_cast<double>(place) / 2;
   const auto at = detail::fitted(points, half, half, static_cast<double>(grid * place) - half,
                                  static_cast<double>(grid * place) - half);
@@ -182,8 +181,42 @@ inline ImageMap draw_image_map(const MapPoints& points, std::span<const std::uin
       dots.push_back(i);
     }
   }
-  map.shown = static_cast<index_t>(images_at.size());
-  map.dotted = static_cast<index_t>(dots.size());
+
+  // What the legend says; its rows are counted before the picture is made.
+  struct LegendItem {
+    enum Kind { frame, sensor, outline, dot } kind;
+    Rgb colour;
+    int index;
+    std::string text;
+    index_t width;
+  };
+  constexpr index_t kRow = 20;
+  std::vector<LegendItem> items;
+  const auto item = [&](LegendItem::Kind kind, Rgb colour, int index, const std::string& text) {
+    items.push_back({kind, colour, index, text, (26 + Raster::text_width(text)) * scale});
+  };
+  const auto names = detail::colour_names(points, by);
+  if (by != MapColour::sensor) {
+    for (std::size_t c = 0; c < names.size(); ++c) {
+      item(LegendItem::frame, detail::rgb_of(palette(c)), 0, names[c]);
+    }
+  }
+  for (std::size_t s = 0; s < points.sensors.size() && !points.sensor.empty(); ++s) {
+    item(LegendItem::sensor, {}, static_cast<int>(s), points.sensors[s]);
+  }
+  if (points.labelled() && !points.predicted.empty()) {
+    item(LegendItem::outline, {255, 255, 255}, 0, "wrong prediction");
+  }
+  if (!dots.empty()) {
+    item(LegendItem::dot, {}, 0, "no room (" + std::to_string(dots.size()) + ")");
+  }
+  index_t rows = 1, filled = 6 * scale;
+  for (const LegendItem& i : items) {
+    if (filled > 6 * scale && filled + i.width > canvas) filled = 6 * scale, ++rows;
+    filled += i.width;
+  }
+  ImageMap map{Raster(canvas, canvas + (2 + kRow * rows) * scale),
+               static_cast<index_t>(images_at.size()), static_cast<index_t>(dots.size())};
 
   for (const Placed& p : images_at) {
     const double x = static_cast<double>(p.left + side / 2),
@@ -197,7 +230,7 @@ inline ImageMap draw_image_map(const MapPoints& points, std::span<const std::uin
     const auto [x, y] = at[i];
     map.picture.disc(x, y, points.wrong(i) ? 6 : 4,
                      points.wrong(i) ? kWrongOutline : Rgb{255, 255, 255});
-    map.picture.disc(x, y, 3, detail::frame_of(points.sensor_of(i)));
+    map.picture.disc(x, y, 3, detail::frame_of(points, by, i));
   }
   for (const Placed& p : images_at) {
     const auto square = [&](index_t around, Rgb colour) {
@@ -208,37 +241,40 @@ inline ImageMap draw_image_map(const MapPoints& points, std::span<const std::uin
       square(kFrame + kGap + kOutline, kWrongOutline);
       square(kFrame + kGap, {255, 255, 255});
     }
-    square(kFrame, detail::frame_of(points.sensor_of(p.i)));
+    square(kFrame, detail::frame_of(points, by, p.i));
     detail::draw_image(map.picture, images.data() + static_cast<index_t>(p.i) * height * width * 3,
                        height, width, p.left, p.top, side);
+    if (points.sensor.empty() || side < 16) continue;
+    const double r = std::max(3.0, static_cast<double>(side) / 14);
+    const index_t box = std::llround(2 * r) + 3;
+    map.picture.fill(p.left, p.top + side - box, box, box, {255, 255, 255});
+    detail::draw_marker(map.picture, static_cast<double>(p.left) + static_cast<double>(box - 1) / 2,
+                        static_cast<double>(p.top + side) - static_cast<double>(box + 1) / 2, r,
+                        points.sensor_of(p.i), {34, 34, 34});
   }
-  // The legend below the canvas, on white; lengths in units of the letters' dots.
-  index_t x = 6 * scale;
-  const index_t y = canvas + 7 * scale;
+  // The legend below the canvas, on white, in as many rows as it needs; lengths in units of the
+  // letters' dots.
+  index_t x = 6 * scale, y = canvas + 7 * scale;
   const Rgb ink{34, 34, 34}, white{255, 255, 255};
-  const auto entry = [&](Rgb frame, bool outlined, const std::string& text) {
-    if (outlined) {
+  for (const LegendItem& item : items) {
+    if (x > 6 * scale && x + item.width > canvas) x = 6 * scale, y += kRow * scale;
+    const double middle_x = static_cast<double>(x + 4 * scale);
+    const double middle_y = static_cast<double>(y) + 3.5 * static_cast<double>(scale);
+    if (item.kind == LegendItem::outline) {
       map.picture.fill(x - 2 * scale, y - 2 * scale, 12 * scale, 12 * scale, kWrongOutline);
       map.picture.fill(x - scale, y - scale, 10 * scale, 10 * scale, white);
     }
-    map.picture.fill(x, y, 8 * scale, 8 * scale, frame);
-    map.picture.fill(x + scale, y + scale, 6 * scale, 6 * scale, white);
-    x += 13 * scale;
-    x += map.picture.text(x, y, text, scale, ink) + 13 * scale;
-  };
-  for (std::size_t s = 0; s < points.sensors.size(); ++s) {
-    if (points.sensor.empty() && s > 0) break;
-    entry(detail::frame_of(static_cast<int>(s)), false, points.sensors[s]);
-  }
-  if (!points.label.empty() && !points.predicted.empty()) {
-    entry(white, true, "wrong prediction");
-  }
-  if (map.dotted > 0) {
-    map.picture.disc(static_cast<double>(x + 4 * scale), static_cast<double>(y + 4 * scale),
-                     2.0 * static_cast<double>(scale), ink);
-    x += 10 * scale;
-    map.picture.text(x, y, "left out for lack of room (" + std::to_string(map.dotted) + ")", scale,
-                     ink);
+    if (item.kind == LegendItem::frame || item.kind == LegendItem::outline) {
+      map.picture.fill(x, y, 8 * scale, 8 * scale, item.colour);
+      map.picture.fill(x + scale, y + scale, 6 * scale, 6 * scale, white);
+    } else if (item.kind == LegendItem::sensor) {
+      detail::draw_marker(map.picture, middle_x, middle_y, 3.6 * static_cast<double>(scale),
+                          item.index, ink);
+    } else {
+      map.picture.disc(middle_x, middle_y, 2.0 * static_cast<double>(scale), ink);
+    }
+    map.picture.text(x + 13 * scale, y, item.text, scale, ink);
+    x += item.width;
   }
   return map;
 }

@@ -18,12 +18,21 @@ struct MapPoints {
   std::vector<int> label = {};      ///< (n) index into classes, -1: not known; may be empty
   std::vector<int> predicted = {};  ///< (n) index into classes, -1: none; may be empty
   std::vector<int> sensor = {};     ///< (n) index into sensors; may be empty: all of the first
+  std::vector<int> pair = {};       ///< (n) the point of the same plant, -1: none; may be empty
+  std::vector<float> probability = {};  ///< (n) of the prediction; may be empty
+  std::vector<std::string> id = {};     ///< (n) names; may be empty
   std::vector<std::string> classes = {};
   std::vector<std::string> sensors{"RGB", "RGN"};
 
   std::size_t size() const { return xy.size() / 2; }
   int label_of(std::size_t i) const { return label.empty() ? -1 : label[i]; }
+  int predicted_of(std::size_t i) const { return predicted.empty() ? -1 : predicted[i]; }
   int sensor_of(std::size_t i) const { return sensor.empty() ? 0 : sensor[i]; }
+  int pair_of(std::size_t i) const { return pair.empty() ? -1 : pair[i]; }
+  /// A label is known for one point at least.
+  bool labelled() const {
+    return std::any_of(label.begin(), label.end(), [](int v) { return v >= 0; });
+  }
   /// Both are known and differ.
   bool wrong(std::size_t i) const {
     return !label.empty() && !predicted.empty() && label[i] >= 0 && predicted[i] >= 0 &&
@@ -31,7 +40,35 @@ struct MapPoints {
   }
 };
 
+/// What a marker's colour stands for. automatic: the label where one is known, else the prediction,
+/// else the sensor.
+enum class MapColour { automatic, label, prediction, sensor };
+
 namespace detail {
+
+inline MapColour chosen_colour(const MapPoints& p, MapColour wish) {
+  if (wish != MapColour::automatic) return wish;
+  const auto known = [](const std::vector<int>& v) {
+    return std::any_of(v.begin(), v.end(), [](int c) { return c >= 0; });
+  };
+  if (known(p.label)) return MapColour::label;
+  if (known(p.predicted)) return MapColour::prediction;
+  return p.sensor.empty() ? MapColour::label : MapColour::sensor;
+}
+
+/// The point's colour as a position in the palette, -1: not known.
+inline int colour_group(const MapPoints& p, MapColour by, std::size_t i) {
+  return by == MapColour::label        ? p.label_of(i)
+         : by == MapColour::prediction ? p.predicted_of(i)
+                                       : p.sensor_of(i);
+}
+
+/// The names of those positions; empty where nothing is known.
+inline std::vector<std::string> colour_names(const MapPoints& p, MapColour by) {
+  if (by == MapColour::sensor) return p.sensors;
+  const bool known = by == MapColour::label ? !p.label.empty() : !p.predicted.empty();
+  return known ? p.classes : std::vector<std::string>();
+}
 
 /// @throws ShapeError  the vectors' lengths disagree.
 /// @throws ValueError  a coordinate is not finite, or an index names no class or sensor.
@@ -42,6 +79,10 @@ inline void check(const MapPoints& p, const char* who) {
                       who, ": want (n, 2) coordinates and n labels, predictions and sensors, got ",
                       p.xy.size(), ", ", p.label.size(), ", ", p.predicted.size(), " and ",
                       p.sensor.size(), " values");
+  require<ShapeError>(fits(p.pair) && (p.probability.empty() || p.probability.size() == n) &&
+                          (p.id.empty() || p.id.size() == n),
+                      who, ": want ", n, " partners, probabilities and names, got ", p.pair.size(),
+                      ", ", p.probability.size(), " and ", p.id.size());
   for (std::size_t i = 0; i < n; ++i) {
     require<ValueError>(std::isfinite(p.xy[2 * i]) && std::isfinite(p.xy[2 * i + 1]), who,
                         ": point ", i, " lies at (", p.xy[2 * i], ", ", p.xy[2 * i + 1], ")");
@@ -54,6 +95,11 @@ inline void check(const MapPoints& p, const char* who) {
                         p.classes.size(), " classes");
     require<ValueError>(in(p.sensor_of(i), 0, p.sensors.size()), who, ": point ", i, " has sensor ",
                         p.sensor_of(i), ", want less than ", p.sensors.size());
+    const int pair = p.pair_of(i);
+    require<ValueError>(in(pair, -1, n) && (pair < 0 || p.pair_of(static_cast<std::size_t>(pair)) ==
+                                                            static_cast<int>(i)),
+                        who, ": point ", i, " has partner ", pair,
+                        ", which is no point or has another partner");
   }
 }
 

@@ -1,4 +1,5 @@
-// report/raster: an RGB picture in memory, simple shapes and text on it, and PNG bytes of it.
+// report/raster: an RGB picture in memory, simple shapes and text on it, and PNG or JPEG
+// bytes of it.
 #pragma once
 
 #include <stb/stb_image_write.h>
@@ -67,6 +68,15 @@ class Raster {
       }
     }
   }
+  /// How wide text() at scale 1 would draw it.
+  static index_t text_width(std::string_view content) {
+    index_t width = 0;
+    for (const char c : content) {
+      if ((static_cast<unsigned char>(c) & 0xC0) == 0x80) continue;
+      width += detail::glyph_width(detail::glyph(c)) + 1;
+    }
+    return width;
+  }
   /// One line in a plain font, upper left corner at (x, y); capitals are 7 * scale pixels high.
   /// A character that the font does not have becomes '?'.
   /// @return  the width in pixels.
@@ -89,19 +99,30 @@ class Raster {
   /// @throws Error  the encoder failed.
   std::vector<std::byte> png() const {
     std::vector<std::byte> bytes;
-    const auto append = [](void* to, void* data, int size) {
-      const std::byte* from = static_cast<const std::byte*>(data);
-      auto& out = *static_cast<std::vector<std::byte>*>(to);
-      out.insert(out.end(), from, from + size);
-    };
     const int done =
         stbi_write_png_to_func(append, &bytes, static_cast<int>(width_), static_cast<int>(height_),
                                3, pixels_.data(), static_cast<int>(width_ * 3));
     require<Error>(done != 0, "png: the encoder failed on a picture of ", width_, " x ", height_);
     return bytes;
   }
+  /// @param quality  1 to 100; up to 90 colours are stored at half the resolution, in blocks of 16.
+  /// @throws Error  the encoder failed.
+  std::vector<std::byte> jpeg(int quality) const {
+    std::vector<std::byte> bytes;
+    const int done =
+        stbi_write_jpg_to_func(append, &bytes, static_cast<int>(width_), static_cast<int>(height_),
+                               3, pixels_.data(), quality);
+    require<Error>(done != 0, "jpeg: the encoder failed on a picture of ", width_, " x ", height_);
+    return bytes;
+  }
 
  private:
+  static void append(void* to, void* data, int size) {
+    const std::byte* from = static_cast<const std::byte*>(data);
+    auto& out = *static_cast<std::vector<std::byte>*>(to);
+    out.insert(out.end(), from, from + size);
+  }
+
   index_t width_, height_;
   std::vector<std::uint8_t> pixels_;
 };

@@ -304,8 +304,8 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
   page.figure(study.map.scatter_svg, "By class and sensor.");
   if (!study.map.images_png.empty()) {
     page.image(study.map.images_png, "The test images at their points of the map",
-               "The same map with the images themselves; the frame's colour is the sensor, a red "
-               "outline a wrong prediction.");
+               "The same map with the images themselves; the frame's colour is the class, the marker the "
+               "sensor, a black outline a wrong prediction.");
   }
 
   page.section("How it was run");
