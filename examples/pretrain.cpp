@@ -6,8 +6,11 @@
 
 #include "common/crops.hpp"
 #include "common/program.hpp"
+#include "common/recipe.hpp"
+#include "common/reference_quirks.hpp"
 #include "common/swav_options.hpp"
 #include "common/training.hpp"
+#include "mwalimu/train/encoder_probe.hpp"
 
 namespace {
 
@@ -19,12 +22,19 @@ struct Options {
   programs::CropOptions crops;
   programs::SwavOptions swav;
   train::PretrainOptions pretrain;
-  std::string images = "train", encoder;
+  std::string recipe = "none", images = "train", encoder;
+  bool reference_quirks = false;
   int size = 0;
+  double probe_held_out = 0.2;
 };
 
 void declare(CLI::App& app, Options& o) {
   programs::add_common_options(app, o.common);
+  app.add_option("--recipe", o.recipe,
+                 "published settings for the options that are not given: swav, study; see below")
+      ->check(CLI::IsMember({"swav", "study", "none"}));
+  app.add_flag("--reference-quirks", o.reference_quirks,
+               "also what the study's program did unsaid; see below");
   programs::add_training_options(app, o.training);
   app.add_option("--arch", o.pretrain.architecture.arch, models::architecture_names());
   app.add_option("--width", o.pretrain.architecture.width,
@@ -37,6 +47,34 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--checkpoint-epochs", o.pretrain.checkpoint_epochs,
                  "epochs between two checkpoints");
   app.add_option("--encoder", o.encoder, "encoder.safetensors to start from")->type_name("FILE");
+  app.add_option("--probe", o.pretrain.probe.name,
+                 "score the encoder on held-out labelled images as it learns: knn, by its nearest "
+                 "labelled images; linear, by a linear classifier; the best is kept in "
+                 "best_encoder.safetensors")
+      ->check(CLI::IsMember({"knn", "linear", "none"}));
+  app.add_option("--probe-epochs", o.pretrain.probe.epochs, "epochs between two probes");
+  app.add_option("--probe-held-out", o.probe_held_out,
+                 "share of the labelled training plants that a probe is scored on");
+  app.footer(programs::recipes_text(programs::pretraining_recipes()) + "\n\n" +
+             programs::kReferenceQuirksText);
+  app.parse_complete_callback(
+      [&] { programs::apply_recipe(app, programs::pretraining_recipes(), o.recipe); });
+}
+
+/// What --probe asks for. `data` must outlive it.
+std::function<double(models::Encoder&)> make_probe(const Options& o, const train::StudyData& data) {
+  if (o.pretrain.probe.name == "none") return {};
+  require<ValueError>(o.probe_held_out > 0 && o.probe_held_out < 1,
+                      "--probe-held-out: want a share between 0 and 1, got ", o.probe_held_out);
+  auto rows = train::labelled_split(data.dataset, data.train(), o.probe_held_out, o.common.seed);
+  train::EncoderProbeOptions probe;
+  if (o.pretrain.probe.name == "linear") probe.kind = train::EncoderProbeOptions::Kind::linear;
+  probe.inference.size = o.size;
+  probe.inference.precision = o.pretrain.trainer.precision;
+  std::cout << "probe: " << rows.valid.size() << " labelled images by " << rows.train.size()
+            << " others" << std::endl;
+  return train::EncoderProbe(data.dataset, data.store, std::move(rows.train), std::move(rows.valid),
+                             probe);
 }
 
 void run(const CLI::App& app, Options& o) {
@@ -58,6 +96,7 @@ void run(const CLI::App& app, Options& o) {
   pretrain.store = gpu::store_placement(o.training.store);
   pretrain.profile = o.training.profile;
 
+  if (o.reference_quirks) programs::apply_reference_quirks(o.crops, o.swav, pretrain.crops);
   if (o.size == 0) {
     for (const auto& group : pretrain.crops.groups) o.size = std::max(o.size, group.size);
   }
@@ -65,13 +104,16 @@ void run(const CLI::App& app, Options& o) {
   const auto data = programs::load_data(o.common, o.size);
   data::Dataset images = data.dataset;
   if (o.images == "train") images = data::subset(data.dataset, data.train());
-  pretrain.crops.pairs = programs::wants_pairs(o.crops, images);
-  const auto samples = train::view_pairs(images, pretrain.crops.pairs);
+  pretrain.crops.pairs = !o.reference_quirks && programs::wants_pairs(o.crops, images);
+  const auto samples = o.reference_quirks ? train::rgb_views(images)
+                                          : train::view_pairs(images, pretrain.crops.pairs);
   std::cout << samples.size() << (pretrain.crops.pairs ? " pairs" : " single images") << std::endl;
 
+  pretrain.probe.accuracy = make_probe(o, data);
   train::check(pretrain, static_cast<index_t>(samples.size()));
-  const programs::OutputFolder out(o.common, {"log.csv", "checkpoint.safetensors",
-                                              "encoder.safetensors", "swav.safetensors"});
+  const programs::OutputFolder out(
+      o.common, {"log.csv", "log.svg", "checkpoint.safetensors", "encoder.safetensors",
+                 "best_encoder.safetensors", "swav.safetensors"});
   // A resumed run keeps the options that it began with.
   if (!out.resumed()) programs::write_config_toml(app, out / "config.toml");
   const auto result =

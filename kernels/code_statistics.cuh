@@ -9,7 +9,8 @@
 //            neighbours in memory. finish: one block.
 // Moves      R P a bytes of codes, once more from cache.
 // Roofline   R = 64, P = 3000 in float (a SwAV step): 0.8 MB, under 1 us from cache.
-// Resources  float: 32 registers, 192 bytes shared; no spills (sm_90).
+// Resources  float: rows 30 registers, 192 bytes shared; columns 27; finish 44, 256 bytes; no spills
+//            (nvcc 13.0, sm_90).
 // Measured   not yet.
 // Numerics   q log q in float (double for double), sums in double in a fixed order; 0 log 0 is 0.
 //            The first of equal entries is the largest. Marks are set by integer atomics: the same

@@ -16,7 +16,7 @@
 // Roofline   B = 256, 2x128 and 6x96 of bfloat16 from 128 x 128 bytes on an H200 by its data sheet:
 //            25 MB read, 135 MB written: 33 us at 4.8 TB/s. The kernel issues more instructions
 //            than that hides; it is to be measured.
-// Resources  nvcc 13.0, sm_90: crop 64 registers, the most that 1024 threads may have; draw_crops 70
+// Resources  nvcc 13.0, sm_90: crop 64 registers, the most that 1024 threads may have; draw_crops 78
 //            and a stack frame of 112 bytes (the stream's block of four numbers, indexed); no
 //            spills. Shared: 12 S^2 bytes and the blur's weights; one block an SM.
 // Measured   not yet.

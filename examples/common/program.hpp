@@ -132,7 +132,9 @@ int run_program(int argc, char** argv, const ProgramText& text, Declare&& declar
     app.set_config("--config", "", "options from a TOML file; the command line wins")
         ->type_name("FILE");
     app.config_formatter(std::make_shared<ConfigFile>(app));
-    app.footer("Example:\n  " + text.example);
+    std::string footer = app.get_footer();  // what the program has to say beside its options
+    footer.append(footer.empty() ? "" : "\n\n").append("Example:\n  ").append(text.example);
+    app.footer(footer);
 
     std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
     detail::add_config_of_resumed_run(arguments);

@@ -292,17 +292,6 @@ TEST(EmbeddingQueue, OverwritesTheOldestRows) {
   EXPECT_THROW(queue.set_cursor(4), ValueError);
 }
 
-TEST(CollapseAlarm, SpeaksOnceAfterAHundredUniformSteps) {
-  detail::CollapseAlarm alarm(24);
-  int spoken = 0;
-  for (int s = 0; s < 50; ++s) spoken += alarm.observe(3.178);
-  spoken += alarm.observe(2.9);
-  for (int s = 0; s < 99; ++s) spoken += alarm.observe(3.178);
-  EXPECT_EQ(spoken, 0);
-  for (int s = 0; s < 99; ++s) spoken += alarm.observe(3.178);
-  EXPECT_EQ(spoken, 1);
-}
-
 TEST(Settings, TheFirstDifferenceIsNamed) {
   Settings before, now;
   before.add("lr", 0.001);

@@ -15,13 +15,23 @@
 #include "mwalimu/data/sample.hpp"
 #include "mwalimu/data/sampler.hpp"
 #include "mwalimu/models/architecture.hpp"
+#include "mwalimu/train/collapse_alarm.hpp"
+#include "mwalimu/train/log_plot.hpp"
 #include "mwalimu/train/progress.hpp"
 #include "mwalimu/train/recorder.hpp"
 #include "mwalimu/train/settings.hpp"
 #include "mwalimu/train/step_profile.hpp"
+#include "mwalimu/train/swav_log.hpp"
 #include "mwalimu/train/swav_trainer.hpp"
 
 namespace mwalimu::train {
+
+/// What scores the encoder while it is trained; see EncoderProbe.
+struct PretrainProbe {
+  std::string name = "none";                         ///< for the checkpoint's settings
+  std::function<double(models::Encoder&)> accuracy;  ///< 0 to 1; empty: no probe
+  int epochs = 10;                                   ///< between two of them
+};
 
 struct PretrainOptions {
   models::Architecture architecture;
@@ -31,6 +41,7 @@ struct PretrainOptions {
   int workers = 1;             ///< loader threads
   int checkpoint_epochs = 1;   ///< epochs between two checkpoints
   std::filesystem::path encoder;  ///< weights to start from; empty: random ones
+  PretrainProbe probe;
   gpu::StorePlacement store = gpu::StorePlacement::automatic;  ///< on a device: where images lie
   bool profile = false;           ///< record some steps: profile.txt and profile.json
 };
@@ -40,7 +51,19 @@ struct PretrainResult {
   double seconds = 0;       ///< of the loop, over all resumes
   double last_loss = 0;
   double loader_wait = 0;   ///< seconds that steps of this call waited for crops
+  std::optional<double> probe;  ///< accuracy at the end
 };
+
+/// A plant's RGB image for both sensors: what the study trained on, though it loaded pairs.
+/// @throws ValueError  no plant has one.
+inline std::vector<ViewPair> rgb_views(const data::Dataset& dataset) {
+  std::vector<ViewPair> samples;
+  for (const data::Plant& plant : data::plants(dataset)) {
+    if (plant.rgb >= 0) samples.push_back({plant.rgb, plant.rgb});
+  }
+  require<ValueError>(!samples.empty(), "--reference-quirks: no plant has an RGB image");
+  return samples;
+}
 
 /// What each SwAV sample is: with pairs a plant with both its images, otherwise one image.
 /// @throws ValueError  pairs are wanted and there are none.
@@ -66,6 +89,8 @@ inline void check(const PretrainOptions& options, index_t samples) {
   require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
   require<ValueError>(options.checkpoint_epochs >= 1, "--checkpoint-epochs: want at least 1, got ",
                       options.checkpoint_epochs);
+  require<ValueError>(options.probe.epochs >= 1, "--probe-epochs: want at least 1, got ",
+                      options.probe.epochs);
   data::validate(options.crops);
   SwavTrainerOptions trainer = options.trainer;
   trainer.crops = options.crops;
@@ -131,66 +156,24 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   s.add_unless("queue per crop", o.trainer.queue.per_crop, false);
   s.add_unless("queue empty at first", o.trainer.queue.empty_at_first, false);
   s.add_unless("enqueue first", o.trainer.queue.enqueue_first, true);
+  s.add_unless("shared box", o.crops.shared_box, false);
+  s.add_unless("normalise first", o.crops.normalise_first, false);
+  s.add_unless("probe", o.probe.name, std::string("none"));
+  if (o.probe.accuracy) s.add("probe-epochs", o.probe.epochs);
   s.add_unless("channels", o.architecture.channels, index_t{3});
   s.add_unless("pool", models::name_of(o.architecture.pooling),
                models::name_of(models::Pooling::concat));
   return s;
 }
 
-// The losses of crops of one size, averaged: crops of a size are drawn alike, so one of them says no
-// more than their mean. Columns "loss_128px", "loss_96px", ...
-class LossesBySize {
- public:
-  explicit LossesBySize(const data::MultiCropOptions& crops) {
-    for (const auto& group : crops.groups) {
-      const std::string name = std::string("loss_").append(std::to_string(group.size)).append("px");
-      const auto at = std::find(names_.begin(), names_.end(), name);
-      const auto index = static_cast<std::size_t>(at - names_.begin());
-      if (at == names_.end()) {
-        names_.push_back(name);
-        counts_.push_back(0);
-      }
-      for (int i = 0; i < group.count; ++i) column_.push_back(index);
-      counts_[index] += group.count;
-    }
-  }
-  const std::vector<std::string>& names() const { return names_; }
-  /// Valid as long as this.
-  void append(const std::vector<double>& crop_loss, std::vector<LogValue>& values) const {
-    std::vector<double> means(names_.size(), 0.0);
-    for (std::size_t v = 0; v < crop_loss.size(); ++v) {
-      means[column_[v]] += crop_loss[v] / counts_[column_[v]];
-    }
-    for (std::size_t i = 0; i < names_.size(); ++i) values.emplace_back(names_[i], means[i]);
-  }
-
- private:
-  std::vector<std::string> names_;
-  std::vector<int> counts_;
-  std::vector<std::size_t> column_;  // of each crop
-};
-
-// Loss pinned at ln K: every image gets the same, uniform code, and nothing is learned.
-class CollapseAlarm {
- public:
-  explicit CollapseAlarm(index_t prototypes) : uniform_(std::log(static_cast<double>(prototypes))) {}
-  /// True once, when the loss has stayed within 0.01 of ln K for 100 steps.
-  bool observe(double loss) {
-    near_ = std::abs(loss - uniform_) < 0.01 ? near_ + 1 : 0;
-    return near_ == 100;
-  }
-
- private:
-  double uniform_;
-  int near_ = 0;
-};
-
 }  // namespace detail
 
 /// Trains the network of `options` on `samples` and writes, under `out`: log.csv (a row a step),
-/// checkpoint.safetensors (every checkpoint_epochs epochs), and at the end encoder.safetensors and
-/// swav.safetensors (whole network). Killed at any moment and called again with `resume`, it ends
-/// with the same files bit for bit, on the same machine and number of threads.
+/// checkpoint.safetensors (every checkpoint_epochs epochs), and at the end encoder.safetensors,
+/// swav.safetensors (whole network) and log.svg. With a probe also best_encoder.safetensors, the
+/// encoder of the best probe since the queue joined: before, codes were another target. Killed at any
+/// moment and called again with `resume`, it ends with the same files bit for bit, on the same
+/// machine and number of threads; but for times, log.csv too.
 ///
 /// @param console  where progress goes.
 /// @return         what the run took.
@@ -211,6 +194,10 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   options.trainer.crops = options.crops;
   const std::int64_t steps = options.trainer.steps;
 
+  struct {
+    double accuracy = -1;  // of the encoder that was kept
+    bool queue_on = false;
+  } best;
   SwavTrainer trainer(options.trainer);
   const CheckpointIdentity identity{"pretrain", options.architecture.arch};
   const Settings settings = detail::settings_of(options, samples.size());
@@ -218,18 +205,20 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
     settings.require_same_as(checkpoint.text("settings"));
     trainer.restore(checkpoint);
+    if (options.probe.accuracy) {
+      best = {checkpoint.value<double>("probe.best"),
+              checkpoint.value<std::int64_t>("probe.best_queue_on") != 0};
+    }
     console << "resuming after step " << trainer.step() << " of " << steps << std::endl;
   } else if (!options.encoder.empty()) {
     nn::load_state_dict(trainer.network().encoder, options.encoder);
   }
-  const detail::LossesBySize losses_by_size(options.crops);
-  std::vector<std::string> columns{"loss_without_queue", "queue",           "code_entropy",
-                                   "code_max",           "prototypes_used", "mean_code_entropy"};
-  columns.insert(columns.end(), losses_by_size.names().begin(), losses_by_size.names().end());
   const bool scaled =
       loss_scale_options(options.trainer.precision, options.trainer.loss_scale).has_value();
-  if (scaled) columns.insert(columns.end(), {"loss_scale", "skipped"});
-  Recorder recorder(out / "log.csv", columns,
+  const index_t K = options.trainer.head.prototypes;
+  const bool probed = static_cast<bool>(options.probe.accuracy);
+  const SwavLog swav_log(options.crops, K, scaled, probed);
+  Recorder recorder(out / "log.csv", swav_log.columns(),
                     resume ? std::optional<index_t>(trainer.step()) : std::nullopt);
   Progress progress("pretrain", steps,
                     {.start = trainer.step(), .items_per_step = static_cast<double>(B * accumulate),
@@ -243,26 +232,14 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   };
 
   PretrainResult result;
-  detail::CollapseAlarm alarm(options.trainer.head.prototypes);
-  const double log_prototypes = std::log(static_cast<double>(options.trainer.head.prototypes));
+  CollapseAlarm alarm(K, B * static_cast<index_t>(options.trainer.loss.code_crops.size()));
   StepProfile profile({.on = options.profile}, out, options.trainer.device);
   const auto tell = [&](const std::string& text) {
     if (!text.empty()) progress.message(text);
   };
   const auto log = [&](const SwavTrainer::StepRecord& record, std::int64_t step,
-                       std::optional<double> seconds) {
+                       std::optional<double> seconds, std::optional<double> accuracy) {
     const auto& codes = record.codes;
-    std::vector<LogValue> values{{"loss_without_queue", codes.loss_without_queue},
-                                 {"queue", record.queue_on ? 1.0 : 0.0},
-                                 {"code_entropy", codes.code_entropy},
-                                 {"code_max", codes.code_max},
-                                 {"prototypes_used", static_cast<double>(codes.prototypes_used)},
-                                 {"mean_code_entropy", codes.mean_code_entropy / log_prototypes}};
-    losses_by_size.append(codes.crop_loss, values);
-    if (scaled) {
-      values.emplace_back("loss_scale", record.loss_scale);
-      values.emplace_back("skipped", record.skipped ? 1.0 : 0.0);
-    }
     recorder.record({.step = step,
                      .epoch = static_cast<double>(step) / static_cast<double>(epoch_steps),
                      .loss = codes.loss,
@@ -271,26 +248,47 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                      .gradient_norm = record.gradient_norm,
                      .images = B * accumulate,
                      .seconds = seconds},
-                    values);
+                    swav_log.values(record, accuracy));
     char note[64];
     std::snprintf(note, sizeof note, "loss %.4f, epoch %lld/%d", codes.loss,
                   static_cast<long long>((step + epoch_steps - 1) / epoch_steps), options.epochs);
     progress.update(step, note);
     result.last_loss = codes.loss;
-    if (alarm.observe(codes.loss)) {
-      tell("warning: the loss has stood at ln(prototypes) for 100 steps: all codes are uniform; try "
-           "a smaller --epsilon or --freeze-prototypes -1");
-    }
+    if (const auto warning = alarm.observe(codes)) tell(*warning);
   };
   const auto checkpoint_due = [&] {
     return trainer.step() % (epoch_steps * options.checkpoint_epochs) == 0 ||
            trainer.step() == steps;
+  };
+  const auto probe_due = [&] {
+    return probed && (trainer.step() % (epoch_steps * options.probe.epochs) == 0 ||
+                      trainer.step() == steps);
+  };
+  // After the step of `last`.
+  const auto probe = [&](const SwavTrainer::StepRecord& last) -> std::optional<double> {
+    if (!probe_due()) return std::nullopt;
+    models::Encoder& encoder = trainer.network().encoder;
+    const double accuracy = options.probe.accuracy(encoder);
+    if (last.queue_on != best.queue_on || accuracy > best.accuracy) {
+      nn::save_state_dict(out / "best_encoder.safetensors", encoder,
+                          options.architecture.metadata());
+      best = {accuracy, last.queue_on};
+    }
+    result.probe = accuracy;
+    char text[80];
+    std::snprintf(text, sizeof text, "%s probe: accuracy %.3f", options.probe.name.c_str(), accuracy);
+    tell(text);
+    return accuracy;
   };
   const auto save = [&] {
     recorder.flush();  // the log must not be behind the checkpoint
     CheckpointWriter checkpoint(identity);
     checkpoint.put_text("settings", settings.text());
     trainer.save(checkpoint);
+    if (probed) {
+      checkpoint.put("probe.best", best.accuracy);
+      checkpoint.put("probe.best_queue_on", std::int64_t{best.queue_on});
+    }
     checkpoint.save(out / "checkpoint.safetensors");
   };
   const std::int64_t first = trainer.step() * accumulate, last = steps * accumulate;
@@ -307,7 +305,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
       profile.before_step();
       const auto record = trainer.step([&]() -> const CropBatch& { return *loader.next(); });
       tell(profile.after_step());
-      log(record, trainer.step(), std::nullopt);
+      log(record, trainer.step(), std::nullopt, probe(record));
       if (checkpoint_due()) save();
     }
     result.loader_wait = loader.total_wait_seconds();
@@ -328,7 +326,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
       profile.before_step();
       trainer.queue_step(feed);
       tell(profile.after_step());
-      const bool due = checkpoint_due();
+      const bool due = checkpoint_due() || probe_due();
       if (!due && trainer.unread_steps() < options.trainer.read_interval) continue;
       const auto records = trainer.read_steps();
       const auto now = std::chrono::steady_clock::now();
@@ -336,8 +334,11 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                           static_cast<double>(records.size());
       since = now;
       std::int64_t step = trainer.step() - static_cast<std::int64_t>(records.size());
-      for (const auto& record : records) log(record, ++step, each);
-      if (due) save();
+      for (const auto& record : records) {
+        const bool last_one = ++step == trainer.step();
+        log(record, step, each, last_one ? probe(record) : std::nullopt);
+      }
+      if (checkpoint_due()) save();
     }
     result.loader_wait = feed.total_wait_seconds();
   };
@@ -355,6 +356,8 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   result.steps = steps;
   result.seconds = recorder.seconds();
   const io::Metadata metadata = options.architecture.metadata();
+  recorder.flush();
+  io::write_file(out / "log.svg", pretraining_plot(read_log(out / "log.csv"), K));
   nn::save_state_dict(out / "swav.safetensors", trainer.network(), metadata);
   nn::save_state_dict(out / "encoder.safetensors", trainer.network().encoder, metadata);
   return result;

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "mwalimu/eval/knn.hpp"
 #include "mwalimu/train/distil.hpp"
 #include "mwalimu/train/embedding_map.hpp"
+#include "mwalimu/train/encoder_probe.hpp"
 #include "mwalimu/train/pretrain.hpp"
 
 namespace mwalimu::train {
@@ -51,28 +51,16 @@ struct StudyResult {
 /// @return  NaN where the test part has no labels.
 inline double knn_probe(models::Encoder& encoder, const StudyData& data, int size, index_t k,
                         Precision precision = Precision::float32) {
-  const auto train_rows = data.train(), test_rows = data.test();
-  const auto labels_of = [&](const std::vector<index_t>& rows) {
-    std::vector<int> labels;
-    for (const index_t i : rows) labels.push_back(data.dataset[i].label);
-    return labels;
-  };
-  const auto train_labels = labels_of(train_rows), test_labels = labels_of(test_rows);
-  const auto known = [](const std::vector<int>& labels) {
-    return !labels.empty() && std::find(labels.begin(), labels.end(), -1) == labels.end();
-  };
-  if (!known(train_labels) || !known(test_labels)) return std::nan("");
-  InferenceOptions options;
-  options.size = size;
-  options.precision = precision;
-  const auto train = infer(encoder, data.store, train_rows, options);
-  const auto test = infer(encoder, data.store, test_rows, options);
-  eval::KnnOptions knn;
-  knn.k = k;
-  const auto predicted =
-      eval::knn_predict({.features = train.span(), .labels = train_labels}, test.span(),
-                        train.dim(1), static_cast<index_t>(data.dataset.classes.size()), knn);
-  return eval::accuracy(predicted, test_labels);
+  const auto unknown = [](const data::Sample& sample) { return sample.label < 0; };
+  if (data.train_count == 0 || data.test_count() == 0 ||
+      std::any_of(data.dataset.samples.begin(), data.dataset.samples.end(), unknown)) {
+    return std::nan("");
+  }
+  EncoderProbeOptions options;
+  options.k = k;
+  options.inference.size = size;
+  options.inference.precision = precision;
+  return EncoderProbe(data.dataset, data.store, data.train(), data.test(), options)(encoder);
 }
 
 /// Runs everything, with a folder a step under out/seedN, and the map under out/map.
