@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 #include "mwalimu/core/place.hpp"
@@ -145,63 +146,87 @@ bool sinkhorn_by_scaling(View<const T, 2> scores, double eps, int iterations,
   return sound;
 }
 
-/// The same steps on log u and log v: two exponentials an element and iteration.
+/// The same steps on log u and log v: two exponentials an element and iteration. Exponents and sums
+/// are double; the largest exponent of a sum is taken from the others before they are rounded to A,
+/// whose exponentials run in vector lanes.
 template <class T>
 void sinkhorn_by_logarithms(View<const T, 2> scores, double eps, int iterations,
                             View<accumulate_t<T>, 2> codes) {
   using A = accumulate_t<T>;
   const index_t N = scores.dim(0), P = scores.dim(1), B = codes.dim(0);
+  const double f = 1 / eps;
   std::vector<double> log_u(static_cast<std::size_t>(P), 0.0);
   std::vector<double> log_v(static_cast<std::size_t>(N), 0.0);
-  const auto exponent = [&](index_t n, index_t p) { return convert<double>(scores(n, p)) / eps; };
+  const auto row = [&](index_t n) { return scores.data() + n * scores.stride(0); };
 
-  // log sum_p exp(score / eps + log u): stored nowhere but in its row's task.
-  const auto row_log_sum = [&](index_t n) {
+  // log sum_p exp(score / eps + log u), as (largest exponent, sum of the exponentials below it).
+  const auto row_sum = [&](index_t n) -> std::pair<double, double> {
+    const T* x = row(n);
+    const double* u = log_u.data();
     double top = -std::numeric_limits<double>::infinity(), sum = 0;
+#pragma omp simd reduction(max : top)
     for (index_t p = 0; p < P; ++p) {
-      top = std::max(top, exponent(n, p) + log_u[static_cast<std::size_t>(p)]);
+      const double e = convert<double>(x[p]) * f + u[p];
+      top = e > top ? e : top;
     }
+#pragma omp simd reduction(+ : sum)
     for (index_t p = 0; p < P; ++p) {
-      sum += std::exp(exponent(n, p) + log_u[static_cast<std::size_t>(p)] - top);
+      const double e = convert<double>(x[p]) * f + u[p] - top;
+      sum += static_cast<double>(exp_nonpositive(static_cast<A>(e)));
     }
-    return top + std::log(sum);
+    return {top, sum};
   };
   for (int iteration = 0; iteration < iterations; ++iteration) {
-    parallel_for(P, std::max<index_t>(1, kGrain / N), [&](index_t begin, index_t end) {
+    parallel_for(P, std::max<index_t>(16, kGrain / N), [&](index_t begin, index_t end) {
       // Rows outside, columns inside: memory order.
-      const auto width = static_cast<std::size_t>(end - begin);
-      std::vector<double> top(width, -std::numeric_limits<double>::infinity()), sum(width, 0.0);
+      const index_t width = end - begin;
+      std::vector<double> tops(static_cast<std::size_t>(width),
+                               -std::numeric_limits<double>::infinity());
+      std::vector<double> sums(static_cast<std::size_t>(width), 0.0);
+      double *top = tops.data(), *sum = sums.data();
       for (index_t n = 0; n < N; ++n) {
-        for (index_t p = begin; p < end; ++p) {
-          double& t = top[static_cast<std::size_t>(p - begin)];
-          t = std::max(t, exponent(n, p) + log_v[static_cast<std::size_t>(n)]);
+        const T* x = row(n) + begin;
+        const double v = log_v[static_cast<std::size_t>(n)];
+#pragma omp simd
+        for (index_t i = 0; i < width; ++i) {
+          const double e = convert<double>(x[i]) * f + v;
+          top[i] = e > top[i] ? e : top[i];
         }
       }
       for (index_t n = 0; n < N; ++n) {
-        for (index_t p = begin; p < end; ++p) {
-          const auto i = static_cast<std::size_t>(p - begin);
-          sum[i] += std::exp(exponent(n, p) + log_v[static_cast<std::size_t>(n)] - top[i]);
+        const T* x = row(n) + begin;
+        const double v = log_v[static_cast<std::size_t>(n)];
+#pragma omp simd
+        for (index_t i = 0; i < width; ++i) {
+          const double e = convert<double>(x[i]) * f + v - top[i];
+          sum[i] += static_cast<double>(exp_nonpositive(static_cast<A>(e)));
         }
       }
-      for (index_t p = begin; p < end; ++p) {
-        const auto i = static_cast<std::size_t>(p - begin);
-        log_u[static_cast<std::size_t>(p)] =
+      for (index_t i = 0; i < width; ++i) {
+        log_u[static_cast<std::size_t>(begin + i)] =
             -std::log(static_cast<double>(P)) - top[i] - std::log(sum[i]);
       }
     });
     if (iteration + 1 == iterations) break;
     for_each_row_range(N, P, [&](index_t begin, index_t end) {
       for (index_t n = begin; n < end; ++n) {
-        log_v[static_cast<std::size_t>(n)] = -std::log(static_cast<double>(N)) - row_log_sum(n);
+        const auto [top, sum] = row_sum(n);
+        log_v[static_cast<std::size_t>(n)] = -std::log(static_cast<double>(N)) - top - std::log(sum);
       }
     });
   }
   for_each_row_range(B, P, [&](index_t begin, index_t end) {
     for (index_t b = begin; b < end; ++b) {
-      const double log_sum = row_log_sum(b);
+      const auto [top, sum] = row_sum(b);
+      const T* x = row(b);
+      const double* u = log_u.data();
+      A* to = codes.data() + b * codes.stride(0);
+      const A scale = static_cast<A>(1 / sum);
+      const double largest = top;
+#pragma omp simd
       for (index_t p = 0; p < P; ++p) {
-        codes(b, p) =
-            static_cast<A>(std::exp(exponent(b, p) + log_u[static_cast<std::size_t>(p)] - log_sum));
+        const double e = convert<double>(x[p]) * f + u[p] - largest;
+        to[p] = exp_nonpositive(static_cast<A>(e)) * scale;
       }
     }
   });

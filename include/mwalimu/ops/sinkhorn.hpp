@@ -62,8 +62,8 @@ constexpr index_t queue_rows_in_use(double rows, index_t L) {
 ///           vectors u (prototypes) and v (samples) change, Q = diag(u) K diag(v).
 /// Accuracy  row maxima are subtracted, u and v and all sums are double. Where what exp flushed to
 ///           zero could weigh more than 1e-8 of a sum (that is tested), the same steps are done on
-///           logarithms in double instead, slowly: scores / eps of 1e5 are as safe as of 1. The
-///           same bits on any number of threads. (Gpu: always on logarithms.)
+///           logarithms instead, in about three times the time: scores / eps of 1e5 are as safe as of
+///           1. The same bits on any number of threads. (Gpu: always on logarithms.)
 /// Source    Cuturi 2013, arXiv:1306.0895; Caron et al. 2020, arXiv:2006.09882, sec. 3.1.
 template <Real T>
 Tensor<accumulate_t<T>> sinkhorn(const Tensor<T>& scores, double eps, int iterations,
