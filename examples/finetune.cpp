@@ -1,6 +1,7 @@
 // finetune: a classifier of diseases on an encoder, or from random weights.
 #include "mwalimu/train/finetune.hpp"
 
+#include "common/cross_validation.hpp"
 #include "common/encoder_choice.hpp"
 #include "common/finetuning.hpp"
 #include "common/program.hpp"
@@ -13,6 +14,7 @@ struct Options {
   programs::CommonOptions common;
   programs::FinetuningOptions finetuning;
   programs::EncoderChoice encoder;
+  int folds = 0;
 };
 
 void run(const CLI::App& app, Options& o) {
@@ -20,6 +22,12 @@ void run(const CLI::App& app, Options& o) {
   auto options = programs::make_finetune_options(o.finetuning, o.common, device);
   options.architecture = o.encoder.architecture();
   const auto data = programs::load_data(o.common, o.finetuning.store_size());
+  if (o.folds != 0) {
+    return programs::run_folds(app, o.common, o.folds, o.finetuning.labels_per_class, options, data,
+                               [&] {
+                                 return programs::make_classifier(options, o.encoder.encoder, data);
+                               });
+  }
   const auto rows = train::split_labels(data, o.finetuning.labels_per_class, o.finetuning.valid,
                                       o.common.seed);
   std::cout << "training on " << rows.train.size() << " images, validating on "
@@ -50,6 +58,7 @@ int main(int argc, char** argv) {
         programs::add_common_options(app, options.common);
         programs::add_finetuning_options(app, options.finetuning);
         programs::add_encoder_options(app, options.encoder);
+        programs::add_folds_option(app, options.folds);
       },
       [&](const CLI::App& app) { run(app, options); });
 }
