@@ -64,15 +64,26 @@ TEST(NameMap, TimmsRes2NetsKeepTheirNames) {
             Names(names.begin(), names.begin() + 4));
 }
 
-TEST(NameMap, TimmRefusesOtherNetworks) {
-  EXPECT_THROW(to_our_names(tensors({"conv1.weight", "layer1.0.conv1.weight"}), NameMap::timm),
-               ValueError);
+// Here a ResNet has the names that both libraries give it.
+TEST(NameMap, ResNetsKeepTheirNames) {
+  const Names names{"conv1.weight", "bn1.running_var", "layer1.0.conv1.weight",
+                    "layer2.0.bn3.num_batches_tracked", "layer2.0.downsample.1.bias"};
+  Names theirs = names;
+  theirs.insert(theirs.end(), {"fc.weight", "head.weight"});
+  for (const NameMap map : {NameMap::timm, NameMap::torchvision}) {
+    const RenamedTensors ours = to_our_names(tensors(theirs), map);
+    EXPECT_EQ(names_of(ours.tensors), names);
+    EXPECT_EQ(ours.left_out, Names{"fc.weight"});
+    EXPECT_EQ(ours.unexpected, Names{"head.weight"});
+    EXPECT_EQ(names_of(from_our_names(ours.tensors, map).tensors), names);
+  }
 }
 
+// As an xresnet.
 TEST(NameMap, TorchvisionsBlocksMapAndItsStemDoesNot) {
   const Names theirs{"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer2.0.bn2.bias",
                      "layer2.0.downsample.0.weight", "layer2.0.downsample.1.weight", "fc.bias"};
-  const RenamedTensors ours = to_our_names(tensors(theirs), NameMap::torchvision);
+  const RenamedTensors ours = to_our_names(tensors(theirs), NameMap::torchvision, Naming::fastai);
   EXPECT_EQ(names_of(ours.tensors),
             (Names{"4.0.convpath.0.0.weight", "5.0.convpath.1.1.bias", "5.0.idpath.1.0.weight",
                    "5.0.idpath.1.1.weight"}));
@@ -92,7 +103,12 @@ TEST(NameMap, SwavsCheckpointsBecomeSwavNetworks) {
   const Names theirs{"module.conv1.weight", "module.layer1.0.conv1.weight",
                      "module.projection_head.0.weight", "module.projection_head.1.running_mean",
                      "module.prototypes.weight"};
-  const RenamedTensors ours = to_our_names(tensors(theirs), NameMap::swav);
+  const RenamedTensors resnet = to_our_names(tensors(theirs), NameMap::swav);
+  EXPECT_EQ(names_of(resnet.tensors),
+            (Names{"encoder.conv1.weight", "encoder.layer1.0.conv1.weight", "projector.0.weight",
+                   "projector.1.running_mean", "prototypes.weight"}));
+  EXPECT_EQ(names_of(from_our_names(resnet.tensors, NameMap::swav).tensors), theirs);
+  const RenamedTensors ours = to_our_names(tensors(theirs), NameMap::swav, Naming::fastai);
   EXPECT_EQ(names_of(ours.tensors),
             (Names{"encoder.4.0.convpath.0.0.weight", "projector.0.weight",
                    "projector.1.running_mean", "prototypes.weight"}));
@@ -117,6 +133,10 @@ TEST(NameMap, UnknownNamesAreUnexpectedWhateverTheyAre) {
         "layer1.0.conv1.bias.more", "bn1.other", "layer99999999999.0.conv1.weight", "8.0.weight"}) {
     EXPECT_EQ(to_our_names(tensors({name, "conv1.6.weight"}), NameMap::timm).unexpected,
               Names{name});
+  }
+  for (const char* name : {"", ".", "conv1", "conv1.2.weight", "layer5.0.conv1.weight",
+                           "layer1.x.conv1.weight", "bn1.other", "8.0.weight"}) {
+    EXPECT_EQ(to_our_names(tensors({name}), NameMap::timm).unexpected, Names{name});
     EXPECT_EQ(from_our_names(tensors({name}), NameMap::torchvision).unexpected, Names{name});
   }
   EXPECT_THROW(name_map("keras"), ValueError);

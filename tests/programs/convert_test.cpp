@@ -8,7 +8,9 @@
 
 #include "mwalimu/io/any_tensor_file.hpp"
 #include "mwalimu/io/tensor_file.hpp"
-#include "mwalimu/models/xresnet.hpp"
+#include "mwalimu/models/architecture.hpp"
+#include "mwalimu/models/input_channels.hpp"
+#include "mwalimu/models/swav.hpp"
 #include "mwalimu/nn/state_dict.hpp"
 #include "programs/run_program.hpp"
 #include "support/compare.hpp"
@@ -205,14 +207,110 @@ with torch.no_grad(): torch.save({'x': x.permute(0, 2, 3, 1), 'y': net(x)}, 'val
                             test::to_double(values.at("y").values<float>()), 1e-5));
 }
 
+// torchvision's classifier and facebook's SwAV become encoders and networks of ours, and go back.
+TEST_F(Convert, ResNetsOfTorchvisionAndOfFacebooksSwav) {
+  models::Architecture chosen{.arch = "resnet50", .width = 8, .channels = 3,
+                              .pooling = models::Pooling::average};
+  models::SwavNetwork network(chosen.encoder(), {.hidden = 16, .embedding = 8, .prototypes = 5});
+  network.initialize(3);
+  const std::vector<float> extra(6);
+  const auto with = [&](std::vector<TensorInfo> tensors, const std::string& name) {
+    tensors.push_back(io::tensor_info<float>(name, {6}, extra));
+    return tensors;
+  };
+  io::write_torch(dir_ / "a.pth", with(nn::state_dict(network.encoder).tensors, "fc.bias"));
+  const Outcome plain = convert({"a.pth", "b.safetensors", "--map", "torchvision", "--arch",
+                                 "resnet50", "--width", "8", "--pool", "avg"});
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  EXPECT_NE(plain.out.find("1 left out by the map torchvision (fc.bias)"), std::string::npos);
+  const io::SafetensorsFile file(dir_ / "b.safetensors");
+  EXPECT_EQ(models::architecture_of(file), chosen);
+  models::Encoder loaded = chosen.encoder();
+  nn::load_state_dict(loaded, file);
+  EXPECT_EQ(loaded.input_weight().value().to_vector(),
+            network.encoder.input_weight().value().to_vector());
+  // The whole network under facebook's names, and here again: the mean is its pooling.
+  nn::save_state_dict(dir_ / "swav.safetensors", network);
+  ASSERT_EQ(convert({"swav.safetensors", "c.pth", "--map-to", "swav"}).code, 0);
+  const io::TorchFile theirs(dir_ / "c.pth");
+  EXPECT_NE(theirs.find("module.layer1.0.downsample.0.weight"), nullptr);
+  EXPECT_NE(theirs.find("module.projection_head.1.running_mean"), nullptr);
+  const Outcome back = convert(
+      {"c.pth", "d.safetensors", "--map", "swav", "--arch", "resnet50", "--width", "8"});
+  ASSERT_EQ(back.code, 0) << back.err;
+  const io::SafetensorsFile again(dir_ / "d.safetensors");
+  EXPECT_EQ(models::architecture_of(again), chosen);
+  models::SwavNetwork fresh(chosen.encoder(), {.hidden = 16, .embedding = 8, .prototypes = 5});
+  nn::load_state_dict(fresh, again);
+  EXPECT_EQ(fresh.prototypes.weight.value().to_vector(),
+            network.prototypes.weight.value().to_vector());
+  // As an xresnet: the blocks alone.
+  const Outcome blocks = convert({"a.pth", "e.safetensors", "--map", "torchvision", "--arch",
+                                  "xresnet50", "--width", "8", "--strict", "off"});
+  EXPECT_EQ(blocks.code, 0) << blocks.err;
+  EXPECT_NE(blocks.out.find("0.0.weight"), std::string::npos) << blocks.out;
+}
+
+// --channels: the first convolution alone changes, by models/input_channels.
+TEST_F(Convert, ChannelsAdaptTheFirstConvolution) {
+  models::XResNet encoder = small_encoder();
+  nn::save_state_dict(dir_ / "a.safetensors", encoder);
+  const Outcome result = convert({"a.safetensors", "b.safetensors", "--arch", "xresnet18", "--width",
+                                  "4", "--channels", "4"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.out.find("0.0.weight: from 3 to 4 channels"), std::string::npos);
+  const io::SafetensorsFile file(dir_ / "b.safetensors");
+  const auto chosen = models::architecture_of(file);
+  ASSERT_TRUE(chosen);
+  models::Encoder four = chosen->encoder();
+  EXPECT_EQ(four.in_channels(), 4);
+  nn::load_state_dict(four, file);
+  EXPECT_EQ(four.input_weight().value().to_vector(),
+            models::with_input_channels(encoder.input_weight().value(), 4).to_vector());
+}
+
+// --strict off takes what fits; the rest has values that a training can begin with.
+TEST_F(Convert, WhatFitsIsTakenWhereAsked) {
+  models::XResNet encoder = small_encoder();
+  const nn::StateDict state = nn::state_dict(encoder);
+  auto tensors = state.tensors;
+  std::erase_if(tensors, [](const TensorInfo& t) { return t.name == "0.0.weight"; });
+  const std::vector<float> one(1);
+  tensors.push_back(io::tensor_info<float>("other", {1}, one));
+  for (TensorInfo& t : tensors) {
+    if (t.name == "1.0.weight") t.shape = {t.shape[0] * t.shape[1], 1, 3, 3};
+  }
+  io::write_tensors(dir_ / "a.safetensors", tensors);
+  const std::vector<std::string> arguments{"a.safetensors", "b.safetensors", "--arch", "xresnet18",
+                                           "--width", "4"};
+  expect_wrong(arguments, "1 missing (0.0.weight); 1 of another shape (1.0.weight is [4, 1, 3, 3], "
+                          "want [2, 2, 3, 3]); 1 unexpected (other)");
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "b.safetensors"));
+  auto loose = arguments;
+  loose.insert(loose.end(), {"--strict", "off"});
+  const Outcome result = convert(loose);
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_NE(result.out.find("1 missing (0.0.weight)"), std::string::npos);
+  models::XResNet loaded = small_encoder();
+  load(loaded, "b.safetensors");
+  const auto weight = [](models::XResNet& net, std::size_t layer) {
+    return net.stem[layer].conv.weight.value().to_vector();
+  };
+  EXPECT_EQ(weight(loaded, 2), weight(encoder, 2));
+  EXPECT_NE(weight(loaded, 0), weight(encoder, 0));
+  EXPECT_NE(weight(loaded, 1), weight(encoder, 1));
+  EXPECT_NE(weight(loaded, 0), std::vector<float>(2 * 3 * 9));
+}
+
 TEST_F(Convert, WrongInputLeavesNoFileAndReplacesNone) {
   models::XResNet encoder = small_encoder();
   nn::save_state_dict(dir_ / "a.safetensors", encoder);
   expect_wrong({"a.safetensors", "a.safetensors"}, "--overwrite");
   expect_wrong({"a.safetensors", "b.h5"}, "want a name that ends in");
   expect_wrong({"none.pth", "b.npz"}, "none.pth");
-  expect_wrong({"a.safetensors", "b.pth", "--map", "timm"}, "name map timm");
+  expect_wrong({"a.safetensors", "b.pth", "--map", "timm"}, "that the map timm does not know");
   expect_wrong({"a.safetensors", "b.pth", "--map", "torchvision"}, "does not know");
+  expect_wrong({"a.safetensors", "b.pth", "--arch", "resnet1000"}, "no architecture 'resnet1000'");
   expect_wrong({"a.safetensors", "b.pth", "--arch", "xresnet34", "--width", "4"}, "missing");
   expect_wrong({"a.safetensors", "b.pth", "--arch", "xresnet18", "--width", "8"},
                "of another shape");

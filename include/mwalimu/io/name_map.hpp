@@ -1,17 +1,19 @@
 // io/name_map: the names that other libraries give to the tensors of the networks here.
 //
-// Ours are fastai's for xresnets (0.0.weight, 4.0.convpath.0.0.weight, 5.0.idpath.1.0.weight) and
-// timm's for Res2Nets; SwAV networks put encoder., projector. and prototypes. in front.
+// Ours are fastai's for xresnets (0.0.weight, 4.0.convpath.0.0.weight, 5.0.idpath.1.0.weight),
+// torchvision's for ResNets and timm's for Res2Nets (conv1.weight, layer1.0.bn1.weight); SwAV
+// networks put encoder., projector. and prototypes. in front.
 //
-//   fastai       the same names; its own classifier behind the encoder is left out.
-//   timm         Res2Nets: the same names. resnet18d, 34d, 50d: the same networks as xresnet18, 34,
-//   50
-//                (deep stem, average pooling in the shortcut) under other names. fc. is left out.
-//   torchvision  resnet18, 34, 50: the blocks. Their stem is one 7x7 convolution where an xresnet
-//   has
-//                three of 3x3, so it has no counterpart and is left out.
+//   fastai       xresnets: the same names; fastai's own classifier behind the encoder is left out.
+//   timm         resnet50, Res2Nets: the same names. resnet18d, 34d, 50d, 101d: the same networks as
+//                our xresnets (deep stem, average pooling in the shortcut) under other names.
+//   torchvision  resnet50: the same names.
 //   swav         facebookresearch/swav's checkpoints: torchvision's names, with module. in front,
 //                projection_head. and prototypes.
+//
+// A classifier of theirs (fc.) is left out. Blocks of a ResNet are those of an xresnet with another
+// stem and shortcut: with Naming::fastai, torchvision's and swav's become an xresnet's blocks, and
+// the stem, one 7x7 convolution where an xresnet has three of 3x3, is left out.
 //
 // Source: the state_dicts of fastai 2.7 and timm 0.6.5 (names and shapes); torchvision's ResNet;
 // facebookresearch/swav, src/resnet50.py.
@@ -43,6 +45,9 @@ inline NameMap name_map(std::string_view name) {
   mwalimu::detail::fail<ValueError>("no name map ", detail::quoted_text(name),
                                     "; want none, fastai, timm, torchvision or swav");
 }
+
+/// Which of our two namings a residual network shall get: that of models::ResNet or of XResNet.
+enum class Naming { torchvision, fastai };
 
 /// Tensors under other names.
 struct RenamedTensors {
@@ -154,9 +159,6 @@ inline bool any_name(std::span<const TensorInfo> tensors, auto&& holds) {
     return holds(std::string_view(tensor.name));
   });
 }
-inline bool is_res2net(std::span<const TensorInfo> tensors) {
-  return any_name(tensors, [](std::string_view name) { return name.find(".convs.") != name.npos; });
-}
 
 /// fastai's own classifier: Sequential's children behind the stages, 8 pool to 11 linear.
 inline NewName fastai_name(std::string_view name) {
@@ -165,18 +167,31 @@ inline NewName fastai_name(std::string_view name) {
   if (p.size() == 2 && child >= 8 && child <= 11) return {NewName::Fate::left_out, {}};
   return renamed(std::string(name));
 }
-inline NewName res2net_name(std::string_view name) {
+/// torchvision's and timm's names, which ResNets and Res2Nets here have, too.
+inline NewName resnet_name(std::string_view name) {
   if (name.starts_with("fc.")) return {NewName::Fate::left_out, {}};
-  const bool known =
-      name.starts_with("conv1.") || name.starts_with("bn1.") || name.starts_with("layer");
+  const auto p = split_name(name);
+  const int layer = numbered(p[0], "layer");
+  const bool known = (p.size() == 2 && p[0] == "conv1" && p[1] == "weight") ||
+                     (p.size() == 2 && p[0] == "bn1" && is_norm_part(p[1])) ||
+                     (p.size() >= 4 && layer >= 1 && layer <= 4 && small_number(p[1]) >= 0);
   return known ? renamed(std::string(name)) : NewName{};
 }
-inline NewName swav_to_ours(std::string_view name) {
+/// A ResNet's name in the naming that is wanted.
+inline NewName resnet_to_ours(std::string_view name, Naming naming) {
+  return naming == Naming::fastai ? ResNetNames{false}.to_ours(name) : resnet_name(name);
+}
+/// The other way: whose naming it has shows in the name.
+inline NewName resnet_from_ours(std::string_view name) {
+  const NewName kept = resnet_name(name);
+  return kept.fate == NewName::Fate::renamed ? kept : ResNetNames{false}.from_ours(name);
+}
+inline NewName swav_to_ours(std::string_view name, Naming naming) {
   if (name.starts_with("projection_head.")) {
     return renamed("projector." + std::string(name.substr(16)));
   }
   if (name == "prototypes.weight") return renamed(std::string(name));
-  NewName encoder = ResNetNames{false}.to_ours(name);
+  NewName encoder = resnet_to_ours(name, naming);
   if (encoder.fate == NewName::Fate::renamed) encoder.name = "encoder." + encoder.name;
   return encoder;
 }
@@ -186,7 +201,7 @@ inline NewName swav_from_ours(std::string_view name) {
   }
   if (name == "prototypes.weight") return renamed("module." + std::string(name));
   if (!name.starts_with("encoder.")) return {};
-  NewName encoder = ResNetNames{false}.from_ours(name.substr(8));
+  NewName encoder = resnet_from_ours(name.substr(8));
   if (encoder.fate == NewName::Fate::renamed) encoder.name = "module." + encoder.name;
   return encoder;
 }
@@ -210,8 +225,9 @@ RenamedTensors rename_all(std::span<const TensorInfo> tensors, std::string_view 
 }  // namespace detail
 
 /// Names of `map` into ours. module., which DataParallel puts in front of all names, is removed.
-/// @throws ValueError  the tensors are of a network that the map does not know.
-inline RenamedTensors to_our_names(std::span<const TensorInfo> tensors, NameMap map) {
+/// @param naming  which network torchvision's and swav's tensors are for.
+inline RenamedTensors to_our_names(std::span<const TensorInfo> tensors, NameMap map,
+                                   Naming naming = Naming::torchvision) {
   using namespace detail;
   const std::string_view parallel = "module.";
   const bool wrapped = map != NameMap::none && !any_name(tensors, [&](std::string_view name) {
@@ -224,21 +240,19 @@ inline RenamedTensors to_our_names(std::span<const TensorInfo> tensors, NameMap 
     case NameMap::fastai:
       return rename_all(tensors, prefix, fastai_name);
     case NameMap::timm: {
-      if (is_res2net(tensors)) return rename_all(tensors, prefix, res2net_name);
       const bool deep = any_name(tensors, [&](std::string_view name) {
         return name.substr(prefix.size()) == "conv1.6.weight";
       });
-      require<ValueError>(deep,
-                          "name map timm: these are neither of a Res2Net nor of a resnet with a "
-                          "deep stem (resnet18d, 34d, 50d); try torchvision");
-      return rename_all(tensors, prefix,
-                        [](std::string_view name) { return ResNetNames{true}.to_ours(name); });
+      return rename_all(tensors, prefix, [&](std::string_view name) {
+        return deep ? ResNetNames{true}.to_ours(name) : resnet_name(name);
+      });
     }
     case NameMap::torchvision:
       return rename_all(tensors, prefix,
-                        [](std::string_view name) { return ResNetNames{false}.to_ours(name); });
+                        [&](std::string_view name) { return resnet_to_ours(name, naming); });
     case NameMap::swav:
-      return rename_all(tensors, prefix, swav_to_ours);
+      return rename_all(tensors, prefix,
+                        [&](std::string_view name) { return swav_to_ours(name, naming); });
   }
   return rename_all(tensors, "", [](std::string_view name) { return renamed(std::string(name)); });
 }
@@ -251,12 +265,12 @@ inline RenamedTensors from_our_names(std::span<const TensorInfo> tensors, NameMa
     case NameMap::fastai:
       break;
     case NameMap::timm:
-      if (is_res2net(tensors)) return rename_all(tensors, "", res2net_name);
-      return rename_all(tensors, "",
-                        [](std::string_view name) { return ResNetNames{true}.from_ours(name); });
+      return rename_all(tensors, "", [](std::string_view name) {
+        const NewName kept = resnet_name(name);
+        return kept.fate == NewName::Fate::renamed ? kept : ResNetNames{true}.from_ours(name);
+      });
     case NameMap::torchvision:
-      return rename_all(tensors, "",
-                        [](std::string_view name) { return ResNetNames{false}.from_ours(name); });
+      return rename_all(tensors, "", resnet_from_ours);
     case NameMap::swav:
       return rename_all(tensors, "", swav_from_ours);
   }
