@@ -1,6 +1,6 @@
 // ceilings_bench: what the machine gives at most: the lines of the roofline.
 //
-//   copy      the C library's copy, which writes around the caches: the ceiling of `roof`
+//   copy      the faster of a copy around the caches and one through them: the ceiling of `roof`
 //   stores    a loop that copies through the caches: each line written is read first
 //   read      a sum; nothing is written
 //   triad     a <- b + s c through the caches

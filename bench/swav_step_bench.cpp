@@ -67,6 +67,7 @@ struct Times {
   double first_loss = 0, last_loss = 0;
   std::string device;
   std::size_t graph_memory = 0;
+  index_t parameters = 0;
 };
 
 template <class F>
@@ -95,6 +96,7 @@ Times run_on_cpu(const Options& options) {
 
   Times times;
   times.device = "cpu";
+  times.parameters = nn::parameter_count(trainer.network());
   for (int step = 0; step < options.all_steps(); ++step) {
     double crops = 0;
     const double whole = wall_milliseconds([&] {
@@ -174,6 +176,7 @@ Times run_on_gpu(const Options& options) {
 
   Times times;
   times.device = gpu::Driver::info(device.index).name;
+  times.parameters = nn::parameter_count(network);
   times.steps = device_milliseconds(step.stream(), options, [&](int number) {
     step.run(number, {.lr = 1e-3, .momentum = 0.9}, options.queue_length > 0 && number > 0, feed);
   });
@@ -207,6 +210,7 @@ nlohmann::json run(const Options& options) {
                          {"arch", options.arch},
                          {"batch", options.batch},
                          {"crops", options.crops},
+                         {"parameters", times.parameters},
                          {"prototypes", options.prototypes},
                          {"queue_length", options.queue_length},
                          {"first_loss", times.first_loss},

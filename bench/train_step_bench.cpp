@@ -1,7 +1,7 @@
 // bench/train_step: one training step of an encoder, as bench/peers/resnet_step.py takes it.
 //
 // Forward, backward and SGD with momentum on one fixed batch of random images; prints a JSON object
-// with the milliseconds of each step, which bench/peers/compare_step.py reads.
+// with the milliseconds of each step, which bench/peers/run_peers.py reads.
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""One contender of compare_step.py: training steps of xresnet34 in PyTorch.
+"""A contender of run_peers.py: training steps of xresnet34 in PyTorch.
 
 Forward, backward and SGD with momentum on one fixed batch of random images; prints a JSON object
 with the milliseconds of each step. Run alone:  resnet_step.py --size 96 --layout nhwc
@@ -9,8 +9,12 @@ import argparse
 import json
 import time
 
-import torch
-from torch import nn
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    print(json.dumps({"missing": "PyTorch is not installed"}))
+    raise SystemExit(0)
 
 
 def conv_bn(inputs, outputs, kernel, stride=1, relu=True):
