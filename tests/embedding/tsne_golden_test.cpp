@@ -13,6 +13,7 @@
 
 #include "mwalimu/embedding/quality.hpp"
 #include "mwalimu/embedding/tsne.hpp"
+#include "mwalimu/embedding/tsne_transform.hpp"
 #include "mwalimu/io/npy.hpp"
 #include "support/compare.hpp"
 #include "support/golden.hpp"
@@ -37,9 +38,10 @@ class Set {
   std::string name() const { return folder_.filename().string(); }
   Points points() const { return Points(x_, n, d); }
 
+  std::filesystem::path file(const std::string& name) const { return folder_ / (name + ".npy"); }
   /// An array of the set as doubles.
   std::vector<double> array(const std::string& name) const {
-    return golden::to_array(io::NpyFile(folder_ / (name + ".npy")).array()).values;
+    return golden::to_array(io::NpyFile(file(name)).array()).values;
   }
   static std::vector<float> floats(const std::vector<double>& values) {
     return {values.begin(), values.end()};
@@ -226,6 +228,45 @@ TEST(TsneGolden, FinalKlOfTheReferenceRun) {
       EXPECT_LE(kl.back(), 1.12 * want);
       EXPECT_GE(kl.front(), 0.9 * want);  // lower than any optimum seen: P would be another
     }
+  }
+}
+
+TEST(TsneGolden, MultiscaleP) {
+  FOR_EACH_SET(set) {
+    if (!std::filesystem::exists(set.file("P_multiscale_rows0_8"))) continue;
+    const NeighborList list = nearest_neighbors(set.points(), 150);
+    for (const Multiscale kind : {Multiscale::mean, Multiscale::mixture}) {
+      const auto want = set.array(kind == Multiscale::mean ? "P_multiscale_rows0_8"
+                                                           : "P_multiscale_mixture_rows0_8");
+      for (const auto& scales : {std::vector<double>{10, 50}, {50, 10}}) {
+        const Affinities p = multiscale_affinities(list, scales, kind);
+        std::vector<double> rows(want.size(), 0.0);
+        for (index_t i = 0; i < 8; ++i) {
+          for (index_t e = p.row_begin[i]; e < p.row_begin[i + 1]; ++e) {
+            rows[i * set.n + p.column[e]] = p.value[e];
+          }
+        }
+        EXPECT_LE(max_abs_err(rows, want), 1e-5 * *std::max_element(want.begin(), want.end()));
+      }
+    }
+  }
+}
+
+TEST(TsneGolden, NewPointsNeighborsAndStart) {
+  FOR_EACH_SET(set) {
+    if (!std::filesystem::exists(set.file("new_X"))) continue;
+    const auto x = Set::floats(set.array("new_X"));
+    const index_t m = static_cast<index_t>(x.size()) / set.d;
+    const auto r = tsne_transform(set.points(), Set::floats(set.array("Y_fixed")), 2,
+                                  Points(x, m, set.d), {.perplexity = 5, .iterations = 0});
+    EXPECT_EQ(r.neighbors.k, 15);
+    EXPECT_TRUE(near_l2(to_double(r.neighbors.square_distance), set.array("new_knn_sqdist"), 1e-6));
+    EXPECT_LE(max_abs_err(to_double(r.conditional), set.array("new_P")), 1e-5);
+    // Ties at the fifteenth place may exchange neighbours, which moves a median.
+    const auto start = to_double(r.start), want = set.array("new_init_median");
+    index_t other = 0;
+    for (std::size_t v = 0; v < want.size(); ++v) other += std::abs(start[v] - want[v]) > 1e-4;
+    EXPECT_LE(other, 2);
   }
 }
 

@@ -264,6 +264,47 @@ TEST(Tsne, LateIterationsExaggerateTheEndOnly) {
   EXPECT_LT(deviation(tsne(Points(x, n, d), o).map, 2), 0.8 * loose) << loose;
 }
 
+TEST(Tsne, MultiscaleTakesSeveralPerplexitiesAtOnce) {
+  const index_t n = 120, d = 6;
+  const std::vector<float> x = normal_points(n, d, 34);
+  TsneOptions o{.perplexity = 7, .multiscale = {5, 25}, .main_iterations = 50};
+  const TsneResult mean = tsne(Points(x, n, d), o);
+  EXPECT_EQ(mean.neighbors, 75);
+  EXPECT_EQ(mean.perplexity, 25);
+  o.multiscale_kind = Multiscale::mixture;
+  EXPECT_NE(tsne(Points(x, n, d), o).map, mean.map);
+  o.multiscale = {25};  // one scale is the ordinary P
+  EXPECT_EQ(tsne(Points(x, n, d), o).map,
+            tsne(Points(x, n, d), {.perplexity = 25, .main_iterations = 50}).map);
+  o.multiscale = {5, 60};
+  EXPECT_TRUE(contains(error_text<ValueError>([&] { tsne(Points(x, n, d), o); }),
+                       "largest allowed (n-1)/3"));
+  o.multiscale = {5, -1};
+  EXPECT_THROW(tsne(Points(x, n, d), o), ValueError);
+  o.multiscale = {5, 25};
+  EXPECT_TRUE(contains(
+      error_text<ValueError>([&] { tsne_sweep(Points(x, n, d), std::vector<double>{5}, o); }),
+      "one of the two"));
+}
+
+TEST(Tsne, NeighborSearchIsAnOption) {
+  const index_t n = 200, d = 4;
+  const std::vector<float> x = normal_points(n, d, 35);
+  TsneOptions o{.perplexity = 10, .main_iterations = 20};
+  o.neighbor_search = NeighborSearch::tree;
+  const TsneResult tree = tsne(Points(x, n, d), o);
+  o.neighbor_search = NeighborSearch::brute_force;
+  EXPECT_EQ(tsne(Points(x, n, d), o).map, tree.map);  // both exact
+  o.neighbor_search = NeighborSearch::hnsw;
+  if (kHasHnsw) {
+    const TsneResult graph = tsne(Points(x, n, d), o);
+    EXPECT_GT(graph.neighbor_recall, 0.99);
+    EXPECT_LT(graph.neighbor_recall, 1.0001);
+  } else {
+    EXPECT_TRUE(contains(error_text<ValueError>([&] { tsne(Points(x, n, d), o); }), "hnswlib"));
+  }
+}
+
 TEST(Tsne, SelectPerplexityTakesTheSmallestCriterion) {
   std::vector<TsneResult> results(3);
   const double perplexity[] = {5, 30, 100}, kl[] = {1.0, 0.5, 0.45};

@@ -198,4 +198,74 @@ inline Affinities affinities(const NeighborList& list, double perplexity) {
   return out;
 }
 
+/// How several perplexities make one P.
+enum class Multiscale {
+  mean,     ///< the mean of their joint probabilities
+  mixture,  ///< one kernel, the sum of sqrt(2 beta) exp(-beta D) over the scales
+};
+
+/// Joint probabilities over several perplexities at once: small ones hold neighbourhoods together,
+/// large ones put the neighbourhoods in their places.
+///
+/// @param list          as many neighbours as the largest perplexity takes; every scale uses all.
+/// @param perplexities  at least one, each > 0 and <= k.
+/// @return  as affinities(); perplexity is the largest, beta that of the first.
+/// @throws ValueError  none, or one out of range.
+///
+/// Source  Lee, Peluffo-Ordonez and Verleysen 2015, "Multi-scale similarities in stochastic
+/// neighbour
+///         embedding"; Kobak and Berens 2019 for the mixture.
+inline Affinities multiscale_affinities(const NeighborList& list,
+                                        std::span<const double> perplexities,
+                                        Multiscale kind = Multiscale::mean) {
+  require<ValueError>(!perplexities.empty(), "multiscale_affinities: want at least one perplexity");
+  for (const double perplexity : perplexities) {
+    require<ValueError>(perplexity > 0 && perplexity <= static_cast<double>(list.k),
+                        "multiscale_affinities: want 0 < perplexity <= k = ", list.k, ", got ",
+                        perplexity);
+  }
+  const index_t n = list.n, k = list.k, scales = static_cast<index_t>(perplexities.size());
+  Affinities out;
+  out.n = n;
+  out.perplexity = *std::max_element(perplexities.begin(), perplexities.end());
+  out.beta.resize(n);
+  std::vector<float> conditional(n * k);
+  share_out(n, detail::rows_a_thread(256 * k * scales), [&](index_t begin, index_t end) {
+    std::vector<float> one(k);
+    std::vector<double> total(k), beta(scales);
+    for (index_t i = begin; i < end; ++i) {
+      const std::span<const float> distance(&list.square_distance[i * k],
+                                            static_cast<std::size_t>(k));
+      std::fill(total.begin(), total.end(), 0.0);
+      bool limit = false;
+      for (index_t s = 0; s < scales; ++s) {
+        beta[s] = calibrate_row(distance, perplexities[s], one);
+        limit |= !std::isfinite(beta[s]);
+        for (index_t j = 0; j < k; ++j) total[j] += one[j];
+      }
+      if (kind == Multiscale::mixture && !limit) {
+        // Scaled by the largest term, which is that of the nearest neighbour at some scale.
+        double largest = -std::numeric_limits<double>::infinity();
+        for (const double b : beta) {
+          largest = std::max(largest, 0.5 * std::log(2 * b) - b * distance[0]);
+        }
+        for (index_t j = 0; j < k; ++j) {
+          total[j] = 0;
+          for (const double b : beta) {
+            total[j] += std::exp(0.5 * std::log(2 * b) - b * distance[j] - largest);
+          }
+        }
+      }
+      double sum = 0;
+      for (const double t : total) sum += t;
+      for (index_t j = 0; j < k; ++j) {
+        conditional[i * k + j] = static_cast<float>(total[j] / sum);
+      }
+      out.beta[i] = beta[0];
+    }
+  });
+  detail::symmetrise(list, conditional, out);
+  return out;
+}
+
 }  // namespace mwalimu::embedding

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -127,14 +126,16 @@ class SmallestK {
   bool pruned_ = false;
 };
 
-/// The k nearest of the points to each of the queries: those of the points themselves that `rows`
-/// names, or all where it is empty. Writes k indices and squared distances a query.
+/// The k nearest of the points to each of the queries, nearest first.
+///
+/// @param self  self(q) is the point that query q must leave out, -1 for none.
+/// @param index, square_distance  (queries, k), overwritten.
 ///
 /// Cost  queries * n * d subtractions and multiply-adds, sixteen at a time.
-inline void brute_force(const Points& x, std::span<const std::int32_t> rows, index_t k,
-                        std::int32_t* index, float* square_distance) {
-  const index_t m = rows.empty() ? x.n() : static_cast<index_t>(rows.size());
-  const auto point = [&](index_t i) { return rows.empty() ? i : index_t{rows[i]}; };
+template <class Self>
+void brute_force(const Points& x, const Points& queries, Self&& self, index_t k,
+                 std::int32_t* index, float* square_distance) {
+  const index_t m = queries.n();
   const PackedPoints packed(x);
   constexpr index_t kTile = 32;  // queries that share a panel while it is in cache
   share_out((m + kTile - 1) / kTile, rows_a_thread(kTile * x.n() * (x.d() / 8 + 2)),
@@ -148,12 +149,12 @@ inline void brute_force(const Points& x, std::span<const std::int32_t> rows, ind
                   for (index_t i = first; i < last; i += kQueries) {
                     const float* query[kQueries];
                     for (index_t q = 0; q < kQueries; ++q) {
-                      query[q] = x.row(point(std::min(i + q, last - 1)));
+                      query[q] = queries.row(std::min(i + q, last - 1));
                     }
                     panel_distances(query, packed.panel(p), x.d(), distance);
                     for (index_t q = 0; q < kQueries && i + q < last; ++q) {
                       best[i + q - first].offer(distance[q], packed.count(p), p * kPanel,
-                                                point(i + q));
+                                                self(i + q));
                     }
                   }
                 }

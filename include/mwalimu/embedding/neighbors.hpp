@@ -33,7 +33,7 @@ enum class NeighborSearch {
 /// Columns up to which a tree beats brute force.
 inline constexpr index_t kTreeColumns = 10;
 /// n^2 d up to which brute force beats a graph that finds 99 % (bench/tsne_bench: neighbours).
-inline constexpr double kBruteForceLimit = 4e11;
+inline constexpr double kBruteForceLimit = 3e11;
 
 namespace detail {
 
@@ -49,17 +49,19 @@ inline NeighborSearch chosen_search(NeighborSearch asked, index_t n, index_t d) 
 inline double measured_recall(const Points& x, const NeighborList& list) {
   constexpr index_t kSample = 200;
   const auto order = random_permutation(x.n(), RandomStream(0, Purpose::embedding, 4));
-  std::vector<std::int32_t> rows;
-  for (index_t s = 0; s < std::min(kSample, x.n()); ++s) {
-    rows.push_back(static_cast<std::int32_t>(order[s]));
+  const index_t m = std::min(kSample, x.n()), k = list.k;
+  std::vector<float> sample;
+  for (index_t s = 0; s < m; ++s) {
+    sample.insert(sample.end(), x.row(order[s]), x.row(order[s]) + x.d());
   }
-  const index_t m = static_cast<index_t>(rows.size()), k = list.k;
   std::vector<std::int32_t> index(m * k);
   std::vector<float> distance(m * k);
-  brute_force(x, rows, k, index.data(), distance.data());
+  brute_force(
+      x, Points(sample, m, x.d()), [&](index_t s) { return order[s]; }, k, index.data(),
+      distance.data());
   index_t found = 0;
   for (index_t s = 0; s < m; ++s) {
-    const float* have = list.square_distance.data() + rows[s] * k;
+    const float* have = list.square_distance.data() + order[s] * k;
     const float furthest = distance[s * k + k - 1] * (1 + 1e-5f);  // sums of another order
     found += std::upper_bound(have, have + k, furthest) - have;
   }
@@ -108,14 +110,44 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric 
     case NeighborSearch::hnsw:
       detail::hnsw_neighbors(x, k, index, distance,
                              [&](index_t i, std::int32_t* to, float* to_distance) {
-                               const std::int32_t row[] = {static_cast<std::int32_t>(i)};
-                               detail::brute_force(x, row, k, to, to_distance);
+                               detail::brute_force(
+                                   x, Points({x.row(i), static_cast<std::size_t>(x.d())}, 1, x.d()),
+                                   [&](index_t) { return i; }, k, to, to_distance);
                              });
       list.recall = detail::measured_recall(x, list);
       break;
     default:
-      detail::brute_force(x, {}, k, index, distance);
+      detail::brute_force(
+          x, x, [](index_t i) { return i; }, k, index, distance);
   }
+  return list;
+}
+
+/// The k nearest of the points to each of other points, exactly: a list of queries.n() rows whose
+/// indices name rows of x.
+/// @throws ShapeError  queries of another number of columns.
+/// @throws ValueError  k outside 1 ... n, or n >= 2^31.
+inline NeighborList nearest_to(const Points& x, const Points& queries, index_t k) {
+  require<ShapeError>(queries.d() == x.d(), "nearest_to: want queries of ", x.d(), " columns, got ",
+                      queries.d());
+  require<ValueError>(k >= 1 && k <= x.n() && x.n() < index_t{1} << 31,
+                      "nearest_to: want 1 <= k <= n = ", x.n(), " < 2^31, got ", k);
+  NeighborList list{queries.n(), k, {}, {}};
+  list.index.resize(list.n * k);
+  list.square_distance.resize(list.n * k);
+  if (x.d() > kTreeColumns) {
+    detail::brute_force(
+        x, queries, [](index_t) { return index_t{-1}; }, k, list.index.data(),
+        list.square_distance.data());
+    return list;
+  }
+  const detail::NeighborTree tree(x);
+  share_out(list.n, 64, [&](index_t begin, index_t end) {
+    detail::NeighborTree::Query query(tree, k);
+    for (index_t i = begin; i < end; ++i) {
+      query.run(queries.row(i), -1, &list.index[i * k], &list.square_distance[i * k]);
+    }
+  });
   return list;
 }
 

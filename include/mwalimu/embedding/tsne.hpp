@@ -46,6 +46,19 @@ inline double allowed_perplexity(double asked, index_t n, PerplexityPolicy polic
   return used;
 }
 
+/// The perplexities to use: one, or several at once.
+inline std::vector<double> allowed_perplexities(const TsneOptions& o, index_t n,
+                                                std::vector<std::string>& warnings) {
+  std::vector<double> used;
+  for (const double asked : o.multiscale) {
+    used.push_back(allowed_perplexity(asked, n, o.perplexity_policy, warnings));
+  }
+  if (used.empty()) {
+    used.push_back(allowed_perplexity(o.perplexity, n, o.perplexity_policy, warnings));
+  }
+  return used;
+}
+
 inline void check_extents(const Points& x) {
   require<ValueError>(x.n() >= 4, "tsne: want at least 4 points, got ", x.n());
   require<ValueError>(x.n() < index_t{1} << 31, "tsne: want fewer than 2^31 points, got ", x.n());
@@ -132,8 +145,8 @@ inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
   detail::check_extents(x);
   detail::check(options);
   std::vector<std::string> none;
-  const double largest =
-      detail::allowed_perplexity(options.perplexity, x.n(), options.perplexity_policy, none);
+  const std::vector<double> used = detail::allowed_perplexities(options, x.n(), none);
+  const double largest = *std::max_element(used.begin(), used.end());
   require_usable(x, "tsne: the data");
 
   TsneInput input;
@@ -185,8 +198,8 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
   const index_t n = input.neighbors.n;
   detail::check(options);
   std::vector<std::string> warnings;
-  const double perplexity =
-      detail::allowed_perplexity(options.perplexity, n, options.perplexity_policy, warnings);
+  const std::vector<double> used = detail::allowed_perplexities(options, n, warnings);
+  const double perplexity = *std::max_element(used.begin(), used.end());
   const index_t k = neighbors_for(perplexity, n);
   require<ValueError>(k <= input.neighbors.k, "tsne: perplexity ", perplexity, " takes ", k,
                       " neighbours, the input has ", input.neighbors.k,
@@ -199,9 +212,12 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
                         " components as in the input's start, got ", options.components);
     start = input.start;
   }
-  const Affinities p = k == input.neighbors.k
-                           ? affinities(input.neighbors, perplexity)
-                           : affinities(truncated(input.neighbors, k), perplexity);
+  const auto affinities_of = [&](const NeighborList& list) {
+    return options.multiscale.empty() ? affinities(list, perplexity)
+                                      : multiscale_affinities(list, used, options.multiscale_kind);
+  };
+  const Affinities p = k == input.neighbors.k ? affinities_of(input.neighbors)
+                                              : affinities_of(truncated(input.neighbors, k));
   TsneResult r = optimise(p, initial_state(std::move(start)), options);
   r.neighbors = k;
   r.neighbor_recall = input.neighbors.recall;
@@ -251,6 +267,9 @@ inline std::vector<float> rescaled_start(std::span<const float> map, index_t n, 
 inline std::vector<TsneResult> tsne_sweep(const Points& x, std::span<const double> perplexities,
                                           const TsneOptions& options = {}) {
   require<ValueError>(!perplexities.empty(), "tsne_sweep: want at least one perplexity");
+  require<ValueError>(options.multiscale.empty(),
+                      "tsne_sweep: makes a map of each perplexity, multiscale one of several; want "
+                      "one of the two");
   detail::check_extents(x);
   TsneOptions o = options;
   for (const double perplexity : perplexities) {  // all are checked before any work
@@ -292,7 +311,10 @@ inline std::vector<TsneResult> tsne_sweep(const Points& x, std::span<const doubl
 /// The result depends on x, options and the seed, not on the number of threads.
 /// Cost  neighbours n^2 d, then n^2 a iteration: about 10^4 points are comfortable.
 inline TsneResult tsne(const Points& x, const TsneOptions& options = {}) {
-  return std::move(tsne_sweep(x, std::span<const double>(&options.perplexity, 1), options)[0]);
+  const TsneInput input = prepare_tsne(x, options);
+  TsneOptions o = options;
+  if (o.start == Start::given) o.start = Start::pca;  // it is the input's start by now
+  return tsne(input, o);
 }
 
 /// Which result of a sweep to show, by Cao and Wang's criterion.

@@ -13,6 +13,7 @@
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/types.hpp"
+#include "mwalimu/embedding/affinities.hpp"
 #include "mwalimu/embedding/field_grid.hpp"
 #include "mwalimu/embedding/neighbors.hpp"
 
@@ -78,6 +79,9 @@ struct TsneProgress {
 struct TsneOptions {
   int components = 2;  ///< 1, 2 or 3
   double perplexity = 30;
+  /// Not empty: one map over these perplexities at once, instead of `perplexity`.
+  std::vector<double> multiscale = {};
+  Multiscale multiscale_kind = Multiscale::mean;
   PerplexityPolicy perplexity_policy = PerplexityPolicy::strict;
   Metric metric = Metric::euclidean;
   NeighborSearch neighbor_search = NeighborSearch::automatic;
@@ -148,6 +152,9 @@ inline void check(const TsneOptions& o) {
   require<ValueError>(o.components >= 1 && o.components <= 3,
                       "tsne: want 1, 2 or 3 components, got ", o.components);
   require<ValueError>(o.perplexity > 0, "tsne: want perplexity > 0, got ", o.perplexity);
+  for (const double perplexity : o.multiscale) {
+    require<ValueError>(perplexity > 0, "tsne: want perplexities > 0, got ", perplexity);
+  }
   require<ValueError>(o.early_iterations.value_or(0) >= 0 && o.main_iterations.value_or(0) >= 0,
                       "tsne: want no negative number of iterations, got ",
                       o.early_iterations.value_or(0), " and ", o.main_iterations.value_or(0));
