@@ -166,6 +166,11 @@ TEST_F(CrossValidation, GoesOnAtTheFoldThatWasInterrupted) {
   const auto first = bytes("killed/fold1/classifier.safetensors");
   const auto resumed = run({"finetune", "--data", path("rice"), "--out", path("killed"), "--resume"});
   ASSERT_EQ(resumed.code, 0) << resumed.err;
+  // Neither the complete fold nor the interrupted one begins again.
+  EXPECT_EQ(resumed.out.find("resuming after epoch 2\n"), resumed.out.find("resuming after epoch "));
+  EXPECT_LT(resumed.out.find("resuming after epoch", resumed.out.find("fold 2 of 3")),
+            resumed.out.find("fold 3 of 3"))
+      << resumed.out;
   for (const char* file : {"fold1/classifier.safetensors", "fold2/classifier.safetensors",
                            "fold3/classifier.safetensors", "oof_logits.npy", "folds.json",
                            "submission.csv", "folds.csv"}) {
