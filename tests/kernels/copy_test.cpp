@@ -133,7 +133,7 @@ TEST(DeviceAccumulate, AddsInTheOrderOfTheTarget) {
 
 #if defined(MWALIMU_EMULATED)
 TEST(EmulatedDeviceDeathTest, HostCodeMayNotFollowADevicePointer) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(MWALIMU_ADDRESS_SANITIZER)
   GTEST_SKIP() << "device memory is ordinary memory under AddressSanitizer";
 #endif
   GTEST_FLAG_SET(death_test_style, "threadsafe");
