@@ -1,6 +1,12 @@
 // evaluate: how good a classifier is on a labelled set, by sensor and together, with intervals.
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "common/program.hpp"
 #include "common/training.hpp"
+#include "mwalimu/eval/temperature.hpp"
 #include "mwalimu/train/evaluation_report.hpp"
 #include "mwalimu/train/finetune.hpp"
 #include "mwalimu/train/test_time_augmentation.hpp"
@@ -11,21 +17,50 @@ using namespace mwalimu;
 
 struct Options {
   programs::CommonOptions common;
-  std::string classifier, part = "test";
+  std::string classifier, part = "test", calibrate;
   int size = 0;
   train::TtaOptions tta;
   index_t bootstrap = 1000, mistakes = 12;
 };
 
 /// "classifier.safetensors on the test part of rice: 240 labelled images of 120 plants".
-std::string lead(const Options& o, const eval::LabelledScores& scores) {
+std::string lead(const Options& o, const eval::LabelledScores& scores,
+                 std::optional<double> temperature) {
   std::string text = o.classifier + " on the " + o.part + " part of " + o.common.data + ": ";
   text += std::to_string(scores.rows()) + " labelled images of ";
   text += std::to_string(scores.plants()) + " plants";
   if (o.tta.passes > 0) {
     text += ", each also seen in " + std::to_string(o.tta.passes) + " random views";
   }
-  return text + ".";
+  text += ".";
+  if (temperature) {
+    text += " Logits divided by the temperature " + report::fixed(*temperature, 3) + ", fitted on ";
+    text += o.calibrate + ".";
+  }
+  return text;
+}
+
+/// Divides the logits by the temperature that suits the labelled images of --calibrate, and says what
+/// that changes here.
+double calibrate(const Options& o, const data::Dataset& dataset, train::Predictions& predictions) {
+  std::vector<std::string> evaluated;
+  for (const data::Sample& sample : dataset.samples) evaluated.push_back(sample.id);
+  const double temperature = eval::read_temperature(o.calibrate, dataset.classes, evaluated);
+  const auto measure = [&] {
+    return eval::evaluate(eval::labelled_scores(dataset, predictions.probabilities)).together;
+  };
+  const eval::Metrics before = measure();
+  for (float& logit : predictions.logits.span()) {
+    logit = static_cast<float>(logit / temperature);
+  }
+  predictions.probabilities =
+      eval::softmax(predictions.logits.span(), static_cast<index_t>(dataset.classes.size()));
+  const eval::Metrics after = measure();
+  using eval::detail::number;
+  std::cout << "temperature " << number(temperature) << ": log loss " << number(before.log_loss)
+            << " -> " << number(after.log_loss) << ", ECE " << number(before.calibration.ece)
+            << " -> " << number(after.calibration.ece) << std::endl;
+  return temperature;
 }
 
 void run(const CLI::App& app, Options& o) {
@@ -45,14 +80,19 @@ void run(const CLI::App& app, Options& o) {
   if (!dataset.skipped.empty()) std::cout << "left out " << dataset.skipped.summary() << std::endl;
 
   nn::to(saved.model, device);
-  const auto predictions =
+  auto predictions =
       train::predict_with_tta(saved.model, store, {}, {.size = size}, o.tta, o.common.seed,
                               train::precision_of(o.common.precision));
-  const auto scores = eval::labelled_scores(dataset, predictions.probabilities);
-  require<ValueError>(scores.rows() > 0, o.common.data, ": no image of the ", o.part,
+  require<ValueError>(std::ranges::any_of(dataset.samples,
+                                          [](const auto& sample) { return sample.label >= 0; }),
+                      o.common.data, ": no image of the ", o.part,
                       " part has a label; want Train.csv, TestLabels.csv or class folders");
-  const auto evaluation = eval::evaluate(
+  std::optional<double> temperature;
+  if (!o.calibrate.empty()) temperature = calibrate(o, dataset, predictions);
+  const auto scores = eval::labelled_scores(dataset, predictions.probabilities);
+  auto evaluation = eval::evaluate(
       scores, {.resamples = o.bootstrap, .seed = o.common.seed, .level = 0.95});
+  evaluation.temperature = temperature;
 
   const programs::OutputFolder out(
       o.common, {"metrics.json", "confusion.svg", "roc.svg", "precision_recall.svg",
@@ -63,7 +103,7 @@ void run(const CLI::App& app, Options& o) {
   train::write_evaluation_plots(out.path(), evaluation, scores);
   train::write_evaluation_report(out / "report.html", evaluation, scores, dataset, store,
                                  {.title = "How good the classifier is",
-                                  .lead = lead(o, scores),
+                                  .lead = lead(o, scores, temperature),
                                   .settings = io::read_file(out / "config.toml"),
                                   .mistakes = o.mistakes});
   std::cout << eval::evaluation_text(evaluation) << "\nreport: " << (out / "report.html").string()
@@ -93,6 +133,10 @@ int main(int argc, char** argv) {
                        "weight of the plain view; the random ones share the rest");
         app.add_flag("--tta-max", options.tta.max,
                      "the largest probability of any view instead of the average");
+        app.add_option("--calibrate", options.calibrate,
+                       "divide the logits by the temperature that suits the labelled images of this "
+                       "file of logits, such as oof_logits.csv of finetune --folds")
+            ->type_name("FILE");
         app.add_option("--bootstrap", options.bootstrap,
                        "resamples of the plants for the 95 % intervals (their seed is --seed); 0: "
                        "no intervals");

@@ -157,6 +157,28 @@ TEST_F(Evaluate, TestTimeAugmentationInAllItsOptions) {
   }
 }
 
+TEST_F(Evaluate, CalibrateDividesTheLogitsByOneTemperature) {
+  ASSERT_EQ(evaluate("on_train", {"--part", "train"}).code, 0);
+  const auto outcome = evaluate("calibrated", {"--calibrate", path("on_train/logits.csv")});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("temperature "), std::string::npos);
+  const double temperature = metrics("calibrated")["temperature"];
+  EXPECT_NE(temperature, 1);
+  const auto before = logits("plain"), after = logits("calibrated");
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_NEAR(after[i], before[i] / temperature, 1e-6 * std::abs(after[i])) << i;
+  }
+  EXPECT_EQ(metrics("calibrated")["accuracy"], metrics("plain")["accuracy"]);
+  EXPECT_NE(metrics("calibrated")["log_loss"], metrics("plain")["log_loss"]);
+  EXPECT_FALSE(metrics("plain").contains("temperature"));
+  // Its own images would flatter it.
+  const auto refused = evaluate("refused", {"--calibrate", path("plain/logits.csv")});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("which is evaluated too"), std::string::npos) << refused.err;
+  EXPECT_EQ(evaluate("refused", {"--calibrate", path("nowhere.csv")}).code, 2);
+  EXPECT_FALSE(fs::exists(path("refused")));
+}
+
 TEST_F(Evaluate, SizeAndPartAreHeeded) {
   ASSERT_EQ(evaluate("larger", {"--size", "48"}).code, 0);
   EXPECT_NE(logits("larger"), logits("plain"));

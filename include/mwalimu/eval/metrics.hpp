@@ -180,6 +180,7 @@ struct Evaluation {
   Metrics together;
   std::optional<Metrics> rgb, rgn;
   std::optional<BootstrapOptions> bootstrap = {};  ///< what the intervals come from, if any
+  std::optional<double> temperature = {};          ///< that the logits were divided by, if by one
 };
 
 /// @param sensors  (N), the sensor of each row.
@@ -188,7 +189,7 @@ inline Evaluation evaluate(std::span<const double> probabilities, std::span<cons
                            std::span<const data::Sensor> sensors,
                            const std::vector<std::string>& classes) {
   const auto C = static_cast<index_t>(classes.size());
-  Evaluation result{classes, compute_metrics(probabilities, labels, C), {}, {}, {}};
+  Evaluation result{classes, compute_metrics(probabilities, labels, C), {}, {}, {}, {}};
   require<ShapeError>(sensors.size() == labels.size(), "evaluate: want ", labels.size(),
                       " sensors, got ", sensors.size());
   for (const data::Sensor sensor : {data::Sensor::rgb, data::Sensor::rgn}) {

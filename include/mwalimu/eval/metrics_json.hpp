@@ -78,7 +78,7 @@ inline nlohmann::ordered_json to_json(const Metrics& metrics,
 }
 
 /// The same of all images, and under by_sensor {rgb, rgn} of each sensor that has any; with
-/// intervals bootstrap {resamples, seed, level}, what they come from.
+/// intervals bootstrap {resamples, seed, level}, what they come from; with a temperature that.
 inline nlohmann::ordered_json to_json(const Evaluation& evaluation) {
   auto json = to_json(evaluation.together, evaluation.classes);
   auto by_sensor = nlohmann::ordered_json::object();
@@ -90,6 +90,7 @@ inline nlohmann::ordered_json to_json(const Evaluation& evaluation) {
                          {"seed", evaluation.bootstrap->seed},
                          {"level", evaluation.bootstrap->level}};
   }
+  if (evaluation.temperature) json["temperature"] = *evaluation.temperature;
   return json;
 }
 

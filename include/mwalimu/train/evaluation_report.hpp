@@ -89,7 +89,7 @@ inline void add_class_balance(report::HtmlReport& page, const eval::Evaluation& 
   page.paragraph("Whoever always answers '" +
                  e.classes[static_cast<std::size_t>(baseline.majority_class)] +
                  "' is right in " + report::fixed(100 * baseline.majority_accuracy, 1) +
-                 " % of the images, and whoever always gives the classes their shares has a log "
+                 "\xC2\xA0% of the images, and whoever always gives the classes their shares has a log "
                  "loss of " + report::fixed(baseline.prior_log_loss, 3) +
                  " nats. A classifier has to be better than both.");
 }
