@@ -75,7 +75,8 @@ void gradient_of_pixel(const T* dy, const std::uint8_t* where, index_t row, inde
           static_cast<int>((h - height.start(oh)) * height.kernel + (w - breadth.start(ow)));
 #pragma omp simd
       for (index_t c = 0; c < width; ++c) {
-        sum[c] += winner[c] == here ? convert<A>(gradient[c]) : A{0};
+        const A part = convert<A>(gradient[c]);  // read in any case: else the loop has a branch
+        sum[c] += winner[c] == here ? part : A{0};
       }
     }
   }
