@@ -8,6 +8,7 @@
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/io/csv.hpp"
 #include "mwalimu/io/npy.hpp"
+#include "programs/option_coverage.hpp"
 #include "programs/run_program.hpp"
 
 namespace mwalimu {
@@ -282,6 +283,27 @@ TEST_F(Tsne, PrecisionReachesTheModel) {
   Arguments half = common;
   half.insert(half.end(), {"--precision", "bfloat16"});
   EXPECT_NE(coordinates(model_map(half)), coordinates(model_map(common)));
+}
+
+TEST_F(Tsne, ConfigAndThreadsAreRead) {
+  io::write_file(path("run.toml"), std::string("perplexity = \"6\"\ntitle = \"From a file\"\n"));
+  const std::string out = path("configured");
+  const auto result = outcome({"tsne", "--input", path("blobs.npy"), "--out", out, "--config",
+                               path("run.toml"), "--threads", "2", "--device", "cpu"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json(out)["perplexity"], 6);
+  EXPECT_NE(read(out, "scatter.svg").find("From a file, perplexity 6"), std::string::npos);
+  EXPECT_NE(result.out.find("device: cpu, 2 threads"), std::string::npos) << result.out;
+}
+
+TEST_F(Tsne, NoOptionIsWithoutATest) {
+  // Those that the tests of this file set; an option added to the program has to be added here.
+  const std::set<std::string> tested{
+      "animate", "checkpoints", "classifier", "color", "config", "data", "device", "encoder",
+      "help", "input", "iterations", "labels", "logits", "metric", "neighbors", "of", "out",
+      "overwrite", "pair-lines", "part", "pca", "perplexity", "precision", "seed", "size",
+      "skip-bad", "start", "threads", "thumbnail", "title", "version"};
+  EXPECT_EQ(test::options_in_help(outcome({"tsne", "--help"}).out), tested);
 }
 
 TEST_F(Tsne, BadInputIsOneLineAndNothingWritten) {

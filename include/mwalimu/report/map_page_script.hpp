@@ -251,9 +251,9 @@ const drawPanel = p => {
     g.drawImage(m, x - m.half, y - m.half, 2 * m.half, 2 * m.half);
     if (wrong(i, v)) rings.push(x, y);
   }
-  g.strokeStyle = "#111111"; g.lineWidth = 1.4;
+  g.strokeStyle = "#111111"; g.lineWidth = r < 3 ? 1 : 1.4;
   for (let k = 0; k < rings.length; k += 2) {
-    g.beginPath(); g.arc(rings[k], rings[k + 1], r + 2.6, 0, 2 * Math.PI); g.stroke();
+    g.beginPath(); g.arc(rings[k], rings[k + 1], r + Math.min(2.6, .4 + .7 * r), 0, 2 * Math.PI); g.stroke();
   }
   let count = 0;
   if (thumbs) {

@@ -42,7 +42,7 @@ struct ScatterPanels {
 namespace detail {
 
 inline constexpr std::string_view kUnknownColour = "#9aa0a6";
-inline constexpr std::string_view kRing = "fill=\"none\" stroke=\"#111111\" stroke-width=\"1.4\"";
+inline constexpr std::string_view kRing = "fill=\"none\" stroke=\"#111111\" stroke-width=\"1.2\"";
 
 inline void draw_marker(Svg& svg, double x, double y, double r, int sensor,
                         const std::string& attributes) {
@@ -107,12 +107,12 @@ inline void draw_map(Svg& svg, const MapPoints& p, MapColour by, bool pair_lines
   }
   for (const std::int64_t o : order) {
     const std::size_t i = static_cast<std::size_t>(o);
-    if (p.wrong(i)) svg.circle(at[i].first, at[i].second, r + (r > 3 ? 2.8 : 2.0), kRing);
+    if (p.wrong(i)) svg.circle(at[i].first, at[i].second, r + (r > 3 ? 2.6 : 1.6), kRing);
   }
 }
 
 /// What colours, shapes and rings mean, from (left, top) downwards.
-/// @param wrongs  how many wrong predictions to name; none: several maps differ in it.
+/// @param count_wrong  whether to count wrong predictions: not where several maps differ in them.
 inline void draw_map_legend(Svg& svg, const MapPoints& p, MapColour by, double left, double top,
                             double bottom, bool count_wrong) {
   const auto groups = colour_names(p, by);
