@@ -44,6 +44,9 @@ namespace detail {
 inline constexpr std::string_view kUnknownColour = "#9aa0a6";
 inline constexpr std::string_view kRing = "fill=\"none\" stroke=\"#111111\" stroke-width=\"1.2\"";
 
+inline constexpr std::string_view kThinRing =
+    "fill=\"none\" stroke=\"#111111\" stroke-width=\"0.8\"";
+
 inline void draw_marker(Svg& svg, double x, double y, double r, int sensor,
                         const std::string& attributes) {
   if (sensor == 0) return svg.circle(x, y, r, attributes);
@@ -86,7 +89,10 @@ inline void draw_map(Svg& svg, const MapPoints& p, MapColour by, bool pair_lines
   const double n = static_cast<double>(std::max<std::size_t>(p.size(), 1));
   // 5 pixels for hundreds of points in a full-sized frame, less for more or in a smaller one.
   const double extent = std::min(right - left, bottom - top);
-  const double r = std::clamp(0.2 * extent / std::sqrt(n), extent < 400 ? 1.6 : 2.0, 5.0);
+  const bool small = extent < 400;
+  const double r =
+      std::clamp((small ? 0.15 : 0.2) * extent / std::sqrt(n), small ? 1.6 : 2.0, 5.0);
+  const std::string_view ring = small ? kThinRing : kRing;
   const auto at = detail::fitted(p, left + 16, top + 16, right - 16, bottom - 16);
   if (pair_lines) {
     for (std::size_t i = 0; i < p.size(); ++i) {
@@ -107,7 +113,7 @@ inline void draw_map(Svg& svg, const MapPoints& p, MapColour by, bool pair_lines
   }
   for (const std::int64_t o : order) {
     const std::size_t i = static_cast<std::size_t>(o);
-    if (p.wrong(i)) svg.circle(at[i].first, at[i].second, r + (r > 3 ? 2.6 : 1.6), kRing);
+    if (p.wrong(i)) svg.circle(at[i].first, at[i].second, r + (small ? 1.3 : 2.6), ring);
   }
 }
 
