@@ -25,7 +25,7 @@ struct Options {
   std::string recipe = "none", images = "train", encoder;
   bool reference_quirks = false;
   int size = 0;
-  double probe_held_out = 0.2;
+  double probe_held_out = 0.2, warmup = 0.025, lr_final = 0;
 };
 
 void declare(CLI::App& app, Options& o) {
@@ -36,6 +36,9 @@ void declare(CLI::App& app, Options& o) {
   app.add_flag("--reference-quirks", o.reference_quirks,
                "also what the study's program did unsaid; see below");
   programs::add_training_options(app, o.training);
+  app.add_option("--warmup", o.warmup,
+                 "share of the run in which the rate of --schedule cosine rises");
+  app.add_option("--lr-final", o.lr_final, "the rate that --schedule cosine ends on");
   app.add_option("--arch", o.pretrain.architecture.arch, models::architecture_names());
   app.add_option("--width", o.pretrain.architecture.width,
                  "channels of the encoder's first stage");
@@ -89,6 +92,10 @@ void run(const CLI::App& app, Options& o) {
   pretrain.trainer.accumulate = o.training.accumulate;
   pretrain.trainer.optimizer = o.training.make_optimizer();
   pretrain.trainer.schedule = o.training.make_schedule();
+  if (auto* cosine = std::get_if<optim::CosineWarmup>(&pretrain.trainer.schedule)) {
+    cosine->warmup = o.warmup;
+    cosine->lr_final = o.lr_final;
+  }
   pretrain.trainer.precision = train::precision_of(o.common.precision);
   pretrain.trainer.seed = o.common.seed;
   pretrain.trainer.device = device;

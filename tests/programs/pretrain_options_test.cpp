@@ -101,6 +101,8 @@ TEST_F(PretrainOptions, EveryOptionChangesTheLog) {
       {"weight-decay", {"--weight-decay", "0.9"}},
       {"schedule", {"--schedule", "constant"}},
       {"lr", {"--lr", "1e-1"}},
+      {"warmup", {"--schedule", "cosine", "--warmup", "0.5"}},
+      {"lr-final", {"--schedule", "cosine", "--lr-final", "1e-3"}},
       {"encoder", {"--encoder", path("base/encoder.safetensors")}},
       {"prototypes", {"--prototypes", "7"}},
       {"hidden", {"--hidden", "16"}},
@@ -125,10 +127,12 @@ TEST_F(PretrainOptions, EveryOptionChangesTheLog) {
       "threads", "workers", "graph", "store", "profile", "checkpoint-epochs", "probe-epochs",
       "probe-held-out"};
   std::set<std::string> seen = elsewhere;
-  const std::string base = log("base");
+  ASSERT_EQ(run(pretrain("cosine", {"--schedule", "cosine"})), 0);
+  const std::string base = log("base"), cosine = log("cosine");
   for (const auto& [name, arguments] : changes) {
     ASSERT_EQ(run(pretrain(name, arguments)), 0) << name;
-    EXPECT_NE(log(name), base) << "--" << name << " changed nothing";
+    const bool of_cosine = arguments.front() == "--schedule" && arguments.size() > 2;
+    EXPECT_NE(log(name), of_cosine ? cosine : base) << "--" << name << " changed nothing";
     seen.insert(name);
   }
   for (const std::string& name : test::options_in_help(outcome({"pretrain", "--help"}).out)) {
@@ -150,7 +154,7 @@ TEST_F(PretrainOptions, ARecipeGivesWhatIsNotGiven) {
         {"sinkhorn-iterations", "3"}, {"code-crops", "0,1"}, {"queue-start", "0.0375"},
         {"queues", "per-crop"}, {"queue-begin", "empty"}, {"enqueue", "after"},
         {"freeze-prototypes", "313"}, {"optimizer", "lars"}, {"weight-decay", "1e-6"},
-        {"schedule", "cosine"}, {"lr", "0.6"}}}};
+        {"schedule", "cosine"}, {"lr", "0.6"}, {"lr-final", "0.0006"}, {"warmup", "0.025"}}}};
   for (const auto& [recipe, values] : expected) {
     SCOPED_TRACE(recipe);
     const std::string by_name = std::string("recipe_").append(recipe);

@@ -156,6 +156,10 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   s.add_unless("queue per crop", o.trainer.queue.per_crop, false);
   s.add_unless("queue empty at first", o.trainer.queue.empty_at_first, false);
   s.add_unless("enqueue first", o.trainer.queue.enqueue_first, true);
+  if (const auto* cosine = std::get_if<optim::CosineWarmup>(&o.trainer.schedule)) {
+    s.add_unless("warmup", cosine->warmup, optim::CosineWarmup{}.warmup);
+    s.add_unless("lr-final", cosine->lr_final, optim::CosineWarmup{}.lr_final);
+  }
   s.add_unless("shared box", o.crops.shared_box, false);
   s.add_unless("normalise first", o.crops.normalise_first, false);
   s.add_unless("probe", o.probe.name, std::string("none"));
