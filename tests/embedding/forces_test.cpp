@@ -147,5 +147,38 @@ TEST(Forces, SameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(sums[1], sums[5]);
 }
 
+TEST(Forces, StretchIsTheMapsPartOfTheKl) {
+  for (const int dimensions : {1, 2, 3}) {
+    const index_t n = 300;
+    const std::vector<float> x = test::normal_points(n, 4, 50);
+    const Affinities p = affinities(nearest_neighbors(Points(x, n, 4), 30), 10);
+    std::vector<float> map = test::normal_points(n, dimensions, 51);
+    for (const float scale : {1e-4f, 0.5f, 20.0f, 1e4f}) {
+      std::vector<float> scaled = map;
+      for (float& v : scaled) v *= scale;
+      const Coordinates y(scaled, n, dimensions);
+      double want = kl_divergence(p, y, 1);
+      for (const float v : p.value) {
+        if (v > 0) want -= v * std::log(double{v});
+      }
+      EXPECT_NEAR(stretch(p, y), want, 1e-6 * want + 1e-7) << scale << " " << dimensions;
+    }
+  }
+}
+
+TEST(Forces, NormaliserOfManyPointsIsThatOfDouble) {
+  const index_t n = 4200;  // above the limit up to which doubles are summed
+  std::vector<float> map = test::normal_points(n, 2, 52);
+  for (float& v : map) v *= 20;
+  const Coordinates y(map, n, 2);
+  double want = 0;
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t j = 0; j < i; ++j) {
+      want += 2 / (1 + test::square_distance(Points(map, n, 2), i, j));
+    }
+  }
+  EXPECT_NEAR(exact_normaliser(y), want, 1e-7 * want);
+}
+
 }  // namespace
 }  // namespace mwalimu::embedding

@@ -99,8 +99,14 @@ class Descent {
 
   /// KL of the map as it stands, with Z as the steps take it: for progress, not for the report.
   double kl() {
+    if (mass_ == 0) {  // what does not depend on the map
+      for (const float p : p_.value) {
+        if (p > 0) negative_entropy_ += p * std::log(double{p});
+        mass_ += p;
+      }
+    }
     const double z = repulsion(next_);
-    return kl_divergence(p_, y_, z);
+    return negative_entropy_ + stretch(p_, y_) + mass_ * std::log(z);
   }
   /// Whether the map grew so wide that the grid's spacing had to grow too.
   bool coarse() const { return fft_ && grid_.coarse(); }
@@ -114,6 +120,7 @@ class Descent {
   index_t n_;
   int dimensions_;
   double max_step_;
+  double negative_entropy_ = 0, mass_ = 0;
   bool fft_;
   FieldGrid grid_;
   Coordinates y_, update_, gain_, next_, repulsion_, attraction_;
@@ -213,7 +220,8 @@ inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptio
   }
   result.state = descent.state(iteration);
   result.map = result.state.map;
-  result.kl = exact_kl(p, descent.map());
+  result.kl_is_exact = p.n <= kExactKlLimit;
+  result.kl = result.kl_is_exact ? exact_kl(p, descent.map()) : descent.kl();
   return result;
 }
 

@@ -43,6 +43,8 @@ enum class Repulsion {
 /// Points up to which Repulsion::automatic takes exact sums of two components. There the two take
 /// about the same time on one core (bench/tsne_bench: repulsion), and exact ones have no error.
 inline constexpr index_t kExactRepulsionLimit = 2500;
+/// Points up to which the KL that is reported takes Z over all pairs: 7 s of one core at the limit.
+inline constexpr index_t kExactKlLimit = 200000;
 enum class Phase { early_exaggeration, main };
 enum class StopReason { finished, converged, no_progress, callback, cancelled };
 
@@ -128,7 +130,8 @@ struct TsneResult {
   double perplexity = 0;   ///< as used: lower than asked for where it was clamped
   index_t neighbors = 0, pca_dims = 0;
   double neighbor_recall = 1;  ///< measured where neighbours were searched approximately
-  double kl = 0;               ///< exact, in nats
+  double kl = 0;               ///< in nats, with Z over all pairs if kl_is_exact
+  bool kl_is_exact = true;     ///< up to kExactKlLimit points; above, Z is that of the grid
   double gradient_norm = 0;    ///< |dKL/dY| of the last step
   int iterations = 0;
   Repulsion repulsion = Repulsion::exact;  ///< what was used
