@@ -188,7 +188,8 @@ TEST(Pretrain, KilledAndResumedWithProbeAndQueuesItEndsTheSame) {
   auto options = small();
   options.trainer.queue = QueueOptions::facebook(8, 0.4);
   options.trainer.loss.code_crops = {1, 2};
-  const std::vector<double> accuracies{0.3, 0.2, 0.25, 0.1, 0.4, 0.35};
+  // The queue joins in epoch 4, whose encoder stays the best: the resumed run must know its accuracy.
+  const std::vector<double> accuracies{0.3, 0.2, 0.25, 0.5, 0.2, 0.1};
   options.probe = scripted(accuracies, folder / "seen", 1);
   options.checkpoint_epochs = 2;
   run(options, folder / "unbroken");
@@ -196,7 +197,7 @@ TEST(Pretrain, KilledAndResumedWithProbeAndQueuesItEndsTheSame) {
   auto broken = options;
   int calls = 0;
   broken.probe.accuracy = [&](models::Encoder&) {
-    if (calls == 2) throw std::runtime_error("killed");
+    if (calls == 4) throw std::runtime_error("killed");
     return accuracies.at(static_cast<std::size_t>(calls++));
   };
   EXPECT_THROW(run(broken, folder / "broken"), std::runtime_error);
