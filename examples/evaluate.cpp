@@ -40,8 +40,8 @@ std::string lead(const Options& o, const eval::LabelledScores& scores,
   return text;
 }
 
-/// Divides the logits by the temperature that suits the labelled images of --calibrate, and says what
-/// that changes here.
+/// Divides the logits by the temperature that suits the labelled images of --calibrate, and says
+/// what that changes here.
 double calibrate(const Options& o, const data::Dataset& dataset, train::Predictions& predictions) {
   std::vector<std::string> evaluated;
   for (const data::Sample& sample : dataset.samples) evaluated.push_back(sample.id);
@@ -118,7 +118,8 @@ int main(int argc, char** argv) {
       argc, argv,
       {.description = "Evaluates a classifier on a labelled set, both sensors together and each "
                       "alone: metrics.json, plots, and report.html that shows it all.",
-       .example = "evaluate --data rice --classifier runs/full/classifier.safetensors --out runs/eval"},
+       .example = "evaluate --data rice --classifier runs/full/classifier.safetensors "
+                  "--out runs/eval"},
       [&](CLI::App& app) {
         programs::add_common_options(app, options.common, {.resume = false});
         app.add_option("--classifier", options.classifier, "classifier.safetensors of finetune")
@@ -134,8 +135,8 @@ int main(int argc, char** argv) {
         app.add_flag("--tta-max", options.tta.max,
                      "the largest probability of any view instead of the average");
         app.add_option("--calibrate", options.calibrate,
-                       "divide the logits by the temperature that suits the labelled images of this "
-                       "file of logits, such as oof_logits.csv of finetune --folds")
+                       "divide the logits by the temperature that suits the labelled images of "
+                       "this file of logits, such as oof_logits.csv of finetune --folds")
             ->type_name("FILE");
         app.add_option("--bootstrap", options.bootstrap,
                        "resamples of the plants for the 95 % intervals (their seed is --seed); 0: "

@@ -19,9 +19,9 @@ inline constexpr int kMostFolds = 100;
 
 inline void add_folds_option(CLI::App& app, int& folds) {
   app.add_option("--folds", folds,
-                 "K-fold cross-validation by plant: train K classifiers, measure each on the plants "
-                 "that it has not seen (they choose its best epoch, too: --valid is not used); 0: "
-                 "one classifier");
+                 "K-fold cross-validation by plant: train K classifiers, measure each on the "
+                 "plants that it has not seen (they choose its best epoch, too: --valid is not "
+                 "used); 0: one classifier");
 }
 
 /// Trains and measures every fold and prints the table.

@@ -85,8 +85,8 @@ TEST(Bootstrap, WidthIsThatOfTheBinomial) {
   EXPECT_NEAR(i.high, p + half, 0.008);
 }
 
-// Where both images of a plant always agree, a second image says nothing new. Drawing images instead
-// of plants would find an interval narrower by sqrt(2).
+// Where both images of a plant always agree, a second image says nothing new. Drawing images
+// instead of plants would find an interval narrower by sqrt(2).
 TEST(Bootstrap, DrawsPlantsAndNotImages) {
   const LabelledScores by_plant = pairs(200, true, 4);
   LabelledScores by_image = by_plant;

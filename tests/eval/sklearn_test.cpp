@@ -85,7 +85,7 @@ print(number + 1, 'cases')
 
 struct Case {
   index_t rows, C;
-  int steps;                ///< probabilities are multiples of 1 / steps, a power of 2: ties; 0: any
+  int steps;                ///< probabilities are multiples of 1 / steps (a power of 2); 0: any
   std::vector<int> absent;  ///< classes that no row is of
 };
 

@@ -155,7 +155,7 @@ TEST_F(CrossValidation, WritesAndPrintsTheRest) {
   EXPECT_EQ(json("run/folds.json")["test"]["confusion"].size(), 3u);
   const auto submission = io::read_csv(path("run/submission.csv"));
   ASSERT_EQ(submission.rows.size(), 6u);
-  EXPECT_FALSE(fs::exists(path("run/fold1/submission.csv")));  // its folder is about its held-out part
+  EXPECT_FALSE(fs::exists(path("run/fold1/submission.csv")));  // about its held-out part alone
 }
 
 TEST_F(CrossValidation, GoesOnAtTheFoldThatWasInterrupted) {
@@ -164,10 +164,12 @@ TEST_F(CrossValidation, GoesOnAtTheFoldThatWasInterrupted) {
   });
   ASSERT_TRUE(killed.code == 0 || killed.code == 128 + SIGKILL) << killed.err;
   const auto first = bytes("killed/fold1/classifier.safetensors");
-  const auto resumed = run({"finetune", "--data", path("rice"), "--out", path("killed"), "--resume"});
+  const auto resumed =
+      run({"finetune", "--data", path("rice"), "--out", path("killed"), "--resume"});
   ASSERT_EQ(resumed.code, 0) << resumed.err;
   // Neither the complete fold nor the interrupted one begins again.
-  EXPECT_EQ(resumed.out.find("resuming after epoch 2\n"), resumed.out.find("resuming after epoch "));
+  EXPECT_EQ(resumed.out.find("resuming after epoch 2\n"),
+            resumed.out.find("resuming after epoch "));
   EXPECT_LT(resumed.out.find("resuming after epoch", resumed.out.find("fold 2 of 3")),
             resumed.out.find("fold 3 of 3"))
       << resumed.out;

@@ -33,8 +33,8 @@ struct Confidence {
   Interval accuracy, macro_f1, log_loss, roc_auc, ece;
 };
 
-/// The q-quantile, interpolated between the two nearest values (position q (n - 1)). Values that are
-/// not finite do not count; NaN where none is left. Sorts `values`.
+/// The q-quantile, interpolated between the two nearest values (position q (n - 1)). Values that
+/// are not finite do not count; NaN where none is left. Sorts `values`.
 /// @throws ValueError  q is not in [0, 1].
 inline double quantile(std::vector<double>& values, double q) {
   require<ValueError>(q >= 0 && q <= 1, "quantile: want q in [0, 1], got ", q);

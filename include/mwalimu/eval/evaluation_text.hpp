@@ -23,8 +23,9 @@ inline std::string number(double value, int digits = 3) {
 /// " (95 % interval 0.871 to 0.944)"; nothing where there is none.
 inline std::string in_words(const Interval& interval, double level) {
   if (!interval.known()) return {};
-  return std::string{} + " (" + number(100 * level, level * 100 == std::floor(level * 100) ? 0 : 1) +
-         " % interval " + number(interval.low) + " to " + number(interval.high) + ")";
+  const int digits = level * 100 == std::floor(level * 100) ? 0 : 1;
+  return std::string{} + " (" + number(100 * level, digits) + " % interval " +
+         number(interval.low) + " to " + number(interval.high) + ")";
 }
 
 /// Columns as wide as their widest cell, two blanks apart; the first and column `notes` flush left,

@@ -18,9 +18,9 @@ namespace mwalimu::eval {
 
 inline constexpr double kLowestTemperature = 0.01, kHighestTemperature = 100;
 
-/// The T that gives softmax(logits / T) the lowest log loss. No prediction changes, for the order of
-/// the classes does not; above 1 the model was too sure of itself. The log loss is convex in 1 / T,
-/// so bisection of its derivative finds the one minimum.
+/// The T that gives softmax(logits / T) the lowest log loss. No prediction changes, for the order
+/// of the classes does not; above 1 the model was too sure of itself. The log loss is convex in 1 /
+/// T, so bisection of its derivative finds the one minimum.
 ///
 /// @param logits  (N, C), finite, of images that the model was not trained on.
 /// @param labels  (N), in [0, C).
@@ -84,8 +84,9 @@ inline double read_temperature(const std::filesystem::path& file,
     const auto name = std::find(classes.begin(), classes.end(), table.label[at]);
     require<ValueError>(name != classes.end(), "--calibrate: ", file.string(), " has the class '",
                         table.label[at], "', which the classifier has not");
-    require<ValueError>(!forbidden.contains(table.id[at]), "--calibrate: ", file.string(), " holds ",
-                        table.id[at], ", which is evaluated too; fit the temperature on other images");
+    require<ValueError>(!forbidden.contains(table.id[at]), "--calibrate: ", file.string(),
+                        " holds ", table.id[at], ", which is evaluated too; fit the temperature on "
+                        "other images");
     labels.push_back(static_cast<int>(name - classes.begin()));
     const auto row = std::span(table.logits).subspan(at * classes.size(), classes.size());
     logits.insert(logits.end(), row.begin(), row.end());

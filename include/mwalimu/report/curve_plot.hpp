@@ -31,7 +31,7 @@ struct CurvePlot {
   std::string area_name = {};  ///< "AUC"
   std::string note = {};       ///< what the dashed or dotted lines are
   bool diagonal = false;       ///< from (0, 0) to (1, 1), dashed
-  bool steps = false;          ///< y[i] holds from x[i - 1] to x[i]; else straight from point to point
+  bool steps = false;          ///< y[i] holds from x[i - 1] to x[i]; else straight lines
   std::vector<CurvePanel> panels = {};
 };
 

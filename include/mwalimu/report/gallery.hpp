@@ -22,8 +22,8 @@ struct GalleryItem {
   std::string alt = {};                 ///< for those who do not see it
 };
 
-/// HTML that needs nothing else: pictures `side` pixels large as data, as many a row as fit. All text
-/// is escaped. HtmlReport::figure takes it.
+/// HTML that needs nothing else: pictures `side` pixels large as data, as many a row as fit. All
+/// text is escaped. HtmlReport::figure takes it.
 /// @throws ValueError  an extent or side < 1.
 inline std::string gallery_html(std::span<const GalleryItem> items, index_t height, index_t width,
                                 index_t side) {

@@ -33,8 +33,8 @@ struct ReliabilityPlot {
 };
 
 /// A bar a bin: as high as the share of its images that are right. What lies between that and their
-/// mean confidence has colours of its own, one where more are right than the model says and one where
-/// fewer are. Below, how many images the bin holds, so that nobody reads much into one.
+/// mean confidence has colours of its own, one where more are right than the model says and one
+/// where fewer are. Below, how many images the bin holds, so that nobody reads much into one.
 /// @return  an SVG document.
 /// @throws ValueError  there is no panel.
 inline std::string reliability_plot_svg(const ReliabilityPlot& plot) {
@@ -79,7 +79,8 @@ inline std::string reliability_plot_svg(const ReliabilityPlot& plot) {
     svg.line(at.left, counts_bottom, at.right(), counts_bottom, R"(stroke="#9aa0a6")");
     svg.line(at.left, counts_top, at.right(), counts_top,
              "stroke=\"" + std::string(kGrid) + "\"");
-    svg.text(at.left + 4, counts_top + 13, std::to_string(most) + (most == 1 ? " image" : " images"),
+    svg.text(at.left + 4, counts_top + 13,
+             std::to_string(most) + (most == 1 ? " image" : " images"),
              {.size = 11.5, .colour = kFaintInk, .halo = true});
     if (p == 0) {
       svg.text(at.left - 42, (counts_top + counts_bottom) / 2, "images",

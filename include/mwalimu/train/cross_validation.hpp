@@ -1,13 +1,13 @@
 // train/cross_validation: as many classifiers as folds, each measured on the plants that it has not
 // seen.
 //
-// What the numbers are biased by: a fold's own held-out part also chooses that fold's best epoch and
-// stops its training early, so every fold reports the epoch that suits its held-out plants best. The
-// means are therefore a little too good: the more, the fewer plants a fold has, the more the curve of
-// its validation loss jumps, and the more epochs there are to choose from. They compare options
-// that are chosen among in the same way; they are no substitute for a test part that nothing was
-// chosen on. And the folds' trainings share most of their images: the spread between folds is no
-// standard error.
+// What the numbers are biased by: a fold's own held-out part also chooses that fold's best epoch
+// and stops its training early, so every fold reports the epoch that suits its held-out plants
+// best. The means are therefore a little too good: the more, the fewer plants a fold has, the more
+// the curve of its validation loss jumps, and the more epochs there are to choose from. They
+// compare options that are chosen among in the same way; they are no substitute for a test part
+// that nothing was chosen on. And the folds' trainings share most of their images: the spread
+// between folds is no standard error.
 #pragma once
 
 #include <algorithm>
@@ -49,8 +49,8 @@ struct CrossValidationResult {
 
 namespace detail {
 
-/// Mean and standard deviation (n - 1; null for one) over the folds where the number is defined, and
-/// the number of each fold.
+/// Mean and standard deviation (n - 1; null for one) over the folds where the number is defined,
+/// and the number of each fold.
 inline nlohmann::ordered_json mean_and_sd(const std::vector<double>& values) {
   double sum = 0, squares = 0, count = 0;
   for (const double v : values) {
@@ -145,15 +145,15 @@ inline std::string folds_text(const std::vector<eval::Evaluation>& folds) {
 
 /// Finetunes `folds` classifiers, each from start(), on all but one fold, and predicts that fold.
 ///
-/// Writes under `out`: folds.csv (which fold holds out which image), fold1/ ... as finetune does (its
-/// metrics and logits are of the held-out part), oof_logits.npy and .csv (the held-out predictions of
-/// all folds, in the order of the data set), metrics.json and the plots of those, folds.json (mean,
-/// standard deviation and folds' values of every metric), and with a test part submission.csv: the
-/// mean of the folds' probabilities. With `resume` complete folds are predicted again, not trained,
-/// and the one that was interrupted goes on.
+/// Writes under `out`: folds.csv (which fold holds out which image), fold1/ ... as finetune does
+/// (its metrics and logits are of the held-out part), oof_logits.npy and .csv (the held-out
+/// predictions of all folds, in the order of the data set), metrics.json and the plots of those,
+/// folds.json (mean, standard deviation and folds' values of every metric), and with a test part
+/// submission.csv: the mean of the folds' probabilities. With `resume` complete folds are predicted
+/// again, not trained, and the one that was interrupted goes on.
 ///
 /// @param start     a new classifier, the same whenever it is called.
-/// @param labelled  the samples to divide, of the training part; those without a label are left out.
+/// @param labelled  the samples to divide, of the training part; without a label: left out.
 /// @throws ValueError  an option is out of range, a class has fewer plants than folds, or what is
 ///                     resumed was divided or trained differently.
 /// @throws FileError   cannot write.

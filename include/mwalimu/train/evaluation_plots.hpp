@@ -1,5 +1,5 @@
-// train/evaluation_plots: what is drawn of an evaluation: confusion matrix, ROC and precision-recall
-// curves, reliability.
+// train/evaluation_plots: what is drawn of an evaluation: confusion matrix, ROC and
+// precision-recall curves, reliability.
 #pragma once
 
 #include <cstddef>

@@ -89,8 +89,8 @@ inline void add_class_balance(report::HtmlReport& page, const eval::Evaluation& 
   page.paragraph("Whoever always answers '" +
                  e.classes[static_cast<std::size_t>(baseline.majority_class)] +
                  "' is right in " + report::fixed(100 * baseline.majority_accuracy, 1) +
-                 "\xC2\xA0% of the images, and whoever always gives the classes their shares has a log "
-                 "loss of " + report::fixed(baseline.prior_log_loss, 3) +
+                 "\xC2\xA0% of the images, and whoever always gives the classes their shares has a "
+                 "log loss of " + report::fixed(baseline.prior_log_loss, 3) +
                  " nats. A classifier has to be better than both.");
 }
 
@@ -165,7 +165,7 @@ inline void add_mistakes(report::HtmlReport& page, const eval::LabelledScores& s
     for (const index_t row : wrong) {
       const auto at = static_cast<std::size_t>(row);
       const auto p = group.scores.row(row);
-      const std::size_t best = static_cast<std::size_t>(eval::arg_max(p, group.scores.class_count())[0]);
+      const auto best = static_cast<std::size_t>(std::max_element(p.begin(), p.end()) - p.begin());
       const auto truth = static_cast<std::size_t>(group.scores.labels[at]);
       const data::Sample& sample = dataset[group.scores.sample[at]];
       items.push_back({.image = store.image(group.scores.sample[at]).data(),
