@@ -34,7 +34,8 @@ void run(const CLI::App& app, Options& o) {
   train::check(options.finetune.classifier, static_cast<index_t>(rows.train.size()));
   train::check(options.finetune.classifier.class_weights, data.dataset.classes);
   const programs::OutputFolder out(o.common, {"round1", "round2", "round3", "round4"});
-  programs::write_config_toml(app, out / "config.toml");
+  options.resume = o.common.resume;
+  if (!options.resume) programs::write_config_toml(app, out / "config.toml");
   for (const auto& round : train::distil(saved.model, data, rows, options, out.path())) {
     programs::print_result(round.result);
   }
@@ -53,7 +54,7 @@ int main(int argc, char** argv) {
                       "the same plants validate.",
        .example = "distil --data rice --classifier runs/full/classifier.safetensors --out runs/distil"},
       [&](CLI::App& app) {
-        programs::add_common_options(app, options.common, {.resume = false});
+        programs::add_common_options(app, options.common);
         programs::add_finetuning_options(app, options.finetuning);
         app.add_option("--classifier", options.classifier, "classifier.safetensors of finetune")
             ->required()

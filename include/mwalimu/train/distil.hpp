@@ -16,6 +16,9 @@ struct DistilOptions {
   int rounds = 2;
   double threshold = 0.9;  ///< smallest probability, of every image of a plant, that is believed
   FinetuneOptions finetune;
+  /// Goes on with the rounds that a killed call has left in the folder, and ends with the same files
+  /// bit for bit. It has to be given the same model and options.
+  bool resume = false;
 };
 
 struct DistilRound {
@@ -75,8 +78,11 @@ inline std::vector<DistilRound> distil(models::Classifier& model, const StudyDat
     FinetuneOptions finetune_options = options.finetune;
     // Other batches and draws than the round before.
     finetune_options.classifier.seed += static_cast<std::uint64_t>(round) << 32;
+    // A round that was finished is read back and evaluated again: what it believed and what it
+    // learned depend on nothing else.
+    const bool resume = options.resume && std::filesystem::exists(folder / "checkpoint.safetensors");
     record.result =
-        finetune(model, data, labelled, round_rows, finetune_options, folder, false, console);
+        finetune(model, data, labelled, round_rows, finetune_options, folder, resume, console);
     rounds.push_back(std::move(record));
   }
   return rounds;
