@@ -6,7 +6,7 @@
 //            the last elements that fill no pack go one a thread.
 // Moves      reads 8 n bytes, writes 4 n.
 // Roofline   xresnet34 (21.3 M weights) on an H200 by its data sheet: 256 MB, 53 us at 4.8 TB/s.
-// Resources  see the compiler's report (-Xptxas=-v): no shared memory.
+// Resources  32 registers in packs, 28 one by one, no shared memory; no spills (sm_90).
 // Measured   not yet.
 // Numerics   two roundings an element, or one with a fused multiply; the same bits on every run.
 // Requires   values and average do not overlap.
