@@ -114,6 +114,8 @@ TEST_F(Tsne, WritesWhatIsPromised) {
   EXPECT_EQ(measured["settings"]["points"], 40);
   EXPECT_EQ(measured["settings"]["dimensions"], 3);
   EXPECT_GT(measured["kl"], 0);
+  EXPECT_EQ(measured["maps"][0]["kl_is_exact"], true);
+  EXPECT_EQ(measured["maps"][0]["repulsion"], "exact");  // 40 points
   EXPECT_GT(measured["trustworthiness"], 0.5);
   EXPECT_LE(measured["trustworthiness"], 1.0);
   EXPECT_TRUE(measured["knn_accuracy_by_sensor"].contains("rgn"));

@@ -115,7 +115,9 @@ inline embedding::PerplexityChoice choose_map(std::span<const embedding::TsneRes
 inline nlohmann::ordered_json map_measures(const embedding::TsneResult& r, const MapFindings& f,
                                            double trustworthiness, double seconds) {
   using Json = nlohmann::ordered_json;
-  Json json{{"perplexity", r.perplexity}, {"kl", r.kl}, {"iterations", r.iterations},
+  Json json{{"perplexity", r.perplexity}, {"kl", r.kl}, {"kl_is_exact", r.kl_is_exact},
+            {"repulsion", r.repulsion == embedding::Repulsion::fft ? "fft" : "exact"},
+            {"iterations", r.iterations},
             {"stopped", embedding::name(r.reason)}, {"affinity_neighbors", r.neighbors},
             {"trustworthiness", trustworthiness}};
   if (!std::isnan(f.knn_accuracy)) {
@@ -190,7 +192,7 @@ inline void add_findings(report::MapPage& page, const MapFindings& f,
 
 inline report::Table measures_table(const nlohmann::ordered_json& maps, const std::string& first,
                                     const std::vector<std::string>& names) {
-  report::Table table{.caption = "Kullback-Leibler divergence (exact, nats), trustworthiness and "
+  report::Table table{.caption = "Kullback-Leibler divergence in nats, trustworthiness and "
                                  "k-nearest-neighbour accuracy of each map.",
                       .header = {first, "KL", "trustworthiness", "k-NN accuracy", "RGB", "RGN"},
                       .rows = {}};
