@@ -133,7 +133,7 @@ void run(const CLI::App& app, Options& o) {
   const bool synthetic = o.common.data.empty();
   train::StudyData data;
   if (!synthetic) data = load(o, study);
-  const programs::OutputFolder out(o.common, {"data", "map", "report.html"});
+  const programs::OutputFolder out(o.common, {"data", "map", "report.html", "results.csv"});
   for (const auto seed : study.seeds) {
     const auto folder = out / ("seed" + std::to_string(seed));
     require<ValueError>(o.common.overwrite || !std::filesystem::exists(folder), "--out: ",
@@ -150,6 +150,10 @@ void run(const CLI::App& app, Options& o) {
   const auto result = train::run_study(data, study, out.path());
   train::write_study_report(out / "report.html", result, data, study,
                             io::read_file(out / "config.toml"));
+  const train::StudyResults results(result);
+  train::write_results(out / "results.csv", results);
+  std::cout << "\n";
+  train::print_results(results, std::cout);
   std::cout << "\nwrote " << (out / "report.html").string() << " in "
             << train::format_duration(result.seconds) << std::endl;
 }

@@ -13,6 +13,7 @@
 #include "mwalimu/train/distil.hpp"
 #include "mwalimu/train/embedding_map.hpp"
 #include "mwalimu/train/encoder_probe.hpp"
+#include "mwalimu/train/linear_evaluation.hpp"
 #include "mwalimu/train/pretrain.hpp"
 
 namespace mwalimu::train {
@@ -34,6 +35,7 @@ struct StudyRun {
   std::uint64_t seed = 0;
   std::filesystem::path folder;
   double knn_before = 0, knn_after = 0;  ///< accuracy of the encoder's features on the test part
+  LinearEvaluation linear_random, linear_pretrained;  ///< on frozen features, from the same labels
   FinetuneResult pretrained, scratch;
   std::vector<DistilRound> rounds;
   index_t train_images = 0, valid_images = 0;
@@ -88,6 +90,13 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
       return folder;
     };
 
+    const auto rows = split_labels(data, options.labels_per_class, options.valid, seed);
+    run.train_images = static_cast<index_t>(rows.train.size());
+    run.valid_images = static_cast<index_t>(rows.valid.size());
+    InferenceOptions frozen;
+    frozen.size = size;
+    frozen.precision = precision;
+
     const auto pretrain_folder = step_folder("pretrain");
     PretrainOptions pretrain_options = options.pretrain;
     pretrain_options.trainer.seed = seed;
@@ -95,19 +104,25 @@ inline StudyResult run_study(const StudyData& data, const StudyOptions& options,
     encoder.initialize(seed);
     nn::to(encoder, pretrain_options.trainer.device);
     run.knn_before = knn_probe(encoder, data, size, options.knn, precision);
+    run.linear_random = linear_evaluation(encoder, data, rows, frozen);
     const auto pretrained =
         pretrain(pretrain_options, data.store, samples, pretrain_folder, false, console);
     run.pretrain_seconds = pretrained.seconds;
     nn::load_state_dict(encoder, pretrain_folder / "encoder.safetensors");
     run.knn_after = knn_probe(encoder, data, size, options.knn, precision);
+    run.linear_pretrained = linear_evaluation(encoder, data, rows, frozen);
     char text[160];
     std::snprintf(text, sizeof text, "%lld-nearest-neighbour accuracy %.3f before, %.3f after",
                   static_cast<long long>(options.knn), run.knn_before, run.knn_after);
     console << text << std::endl;
+    if (run.linear_random.test && run.linear_pretrained.test) {
+      std::snprintf(text, sizeof text,
+                    "linear classifier on the features: accuracy %.3f before, %.3f after",
+                    run.linear_random.test->together.accuracy,
+                    run.linear_pretrained.test->together.accuracy);
+      console << text << std::endl;
+    }
 
-    const auto rows = split_labels(data, options.labels_per_class, options.valid, seed);
-    run.train_images = static_cast<index_t>(rows.train.size());
-    run.valid_images = static_cast<index_t>(rows.valid.size());
     FinetuneOptions finetune_options = options.finetune;
     finetune_options.architecture = architecture;
     finetune_options.classifier.seed = seed;

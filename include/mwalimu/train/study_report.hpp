@@ -12,71 +12,11 @@
 #include "mwalimu/report/html.hpp"
 #include "mwalimu/report/image_grid.hpp"
 #include "mwalimu/report/line_plot.hpp"
-#include "mwalimu/train/study.hpp"
+#include "mwalimu/train/study_results.hpp"
 
 namespace mwalimu::train {
 
 namespace detail {
-
-inline std::string rounded(double value, int digits = 3) {
-  if (!std::isfinite(value)) return "-";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-inline std::string signed_rounded(double value) {
-  if (!std::isfinite(value)) return "-";
-  char text[32];
-  std::snprintf(text, sizeof text, "%+.3f", value);
-  return text;
-}
-
-/// "0.912 ± 0.004" over the seeds; the deviation with n - 1, left out for one seed.
-inline std::string mean_text(const std::vector<double>& values) {
-  double sum = 0, squares = 0;
-  for (const double v : values) sum += v;
-  const double n = static_cast<double>(values.size()), mean = sum / n;
-  for (const double v : values) squares += (v - mean) * (v - mean);
-  if (values.size() < 2) return rounded(mean);
-  return rounded(mean) + " \xC2\xB1 " + rounded(std::sqrt(squares / (n - 1)));
-}
-
-inline double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double v : values) sum += v;
-  return sum / static_cast<double>(values.size());
-}
-
-/// A model of the study: its name, and its evaluation on the test part for every seed.
-struct Arm {
-  std::string name;
-  std::vector<const eval::Evaluation*> evaluations;
-
-  template <class F>
-  std::vector<double> each(F&& f) const {
-    std::vector<double> values;
-    for (const auto* evaluation : evaluations) values.push_back(f(*evaluation));
-    return values;
-  }
-};
-
-inline std::vector<Arm> arms_of(const StudyResult& study) {
-  std::vector<Arm> arms{{"from random weights", {}}, {"SwAV, then finetuned", {}}};
-  for (const StudyRun& run : study.runs) {
-    if (run.scratch.test) arms[0].evaluations.push_back(&*run.scratch.test);
-    if (run.pretrained.test) arms[1].evaluations.push_back(&*run.pretrained.test);
-    for (std::size_t round = 0; round < run.rounds.size(); ++round) {
-      if (arms.size() < round + 3) {
-        arms.push_back({"+ distillation, round " + std::to_string(round + 1), {}});
-      }
-      if (run.rounds[round].result.test) {
-        arms[round + 2].evaluations.push_back(&*run.rounds[round].result.test);
-      }
-    }
-  }
-  std::erase_if(arms, [&](const Arm& arm) { return arm.evaluations.empty(); });
-  return arms;
-}
 
 inline report::ConfusionPlot confusion(const std::string& title, const eval::Metrics& metrics,
                                        const std::vector<std::string>& classes) {
@@ -100,7 +40,8 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
   using detail::signed_rounded;
   const auto& classes = data.dataset.classes;
   const StudyRun& first = study.runs.front();
-  const auto arms = detail::arms_of(study);
+  const StudyResults results(study);
+  const std::vector<const Arm*> arms = results.all();
   const auto accuracy = [](const eval::Evaluation& e) { return e.together.accuracy; };
 
   report::HtmlReport page(
@@ -119,15 +60,18 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
     figures.push_back({"k-NN accuracy of the features", rounded(detail::mean(after)),
                        "before pretraining " + rounded(detail::mean(before))});
   }
-  if (arms.size() >= 2) {
-    figures.push_back({"finetuned accuracy", rounded(detail::mean(arms[1].each(accuracy))),
-                       "from random weights " + rounded(detail::mean(arms[0].each(accuracy)))});
+  const bool compared = !results.scratch.evaluations.empty() && !results.finetuned.evaluations.empty();
+  if (compared) {
+    figures.push_back(
+        {"finetuned accuracy", rounded(detail::mean(results.finetuned.each(accuracy))),
+         "from random weights " + rounded(detail::mean(results.scratch.each(accuracy)))});
     figures.push_back({"majority class",
-                       rounded(arms[0].evaluations[0]->together.baseline.majority_accuracy),
+                       rounded(arms[0]->evaluations[0]->together.baseline.majority_accuracy),
                        "what guessing reaches"});
   }
-  if (arms.size() > 2) {
-    figures.push_back({"after distillation", rounded(detail::mean(arms.back().each(accuracy))),
+  if (!results.rounds.empty()) {
+    figures.push_back({"after distillation",
+                       rounded(detail::mean(results.rounds.back().each(accuracy))),
                        "accuracy on the same test images"});
   }
   page.key_figures(figures);
@@ -198,23 +142,24 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
                       {}};
   report::ComparisonPlot comparison{.title = "Accuracy on the test images",
                                     .value_label = "accuracy"};
-  for (const auto& arm : arms) {
+  for (const Arm* const arm : arms) {
     table.rows.push_back(
-        {arm.name, mean_text(arm.each(accuracy)),
-         mean_text(arm.each([](const auto& e) { return e.together.log_loss; })),
-         mean_text(arm.each([](const auto& e) { return e.together.macro_f1; })),
-         mean_text(arm.each([](const auto& e) { return e.together.roc_auc; }))});
-    comparison.rows.push_back({.name = arm.name, .values = arm.each(accuracy)});
+        {arm->name, mean_text(arm->each(accuracy)),
+         mean_text(arm->each([](const auto& e) { return e.together.log_loss; })),
+         mean_text(arm->each([](const auto& e) { return e.together.macro_f1; })),
+         mean_text(arm->each([](const auto& e) { return e.together.roc_auc; }))});
+    comparison.rows.push_back({.name = arm->name, .values = arm->each(accuracy)});
   }
   if (!arms.empty()) {
-    const auto& baseline = arms[0].evaluations[0]->together.baseline;
+    const auto& baseline = arms[0]->evaluations[0]->together.baseline;
     table.rows.push_back({"majority class, class frequencies", rounded(baseline.majority_accuracy),
                           rounded(baseline.prior_log_loss), "-", "-"});
   }
   page.table(table);
   if (!arms.empty()) page.figure(report::comparison_plot_svg(comparison), "Every seed is a circle.");
-  if (arms.size() >= 2 && arms[0].evaluations.size() == arms[1].evaluations.size()) {
-    const auto scratch = arms[0].each(accuracy), pretrained = arms[1].each(accuracy);
+  if (compared && results.scratch.evaluations.size() == results.finetuned.evaluations.size()) {
+    const auto scratch = results.scratch.each(accuracy);
+    const auto pretrained = results.finetuned.each(accuracy);
     int better = 0;
     for (std::size_t i = 0; i < scratch.size(); ++i) better += pretrained[i] > scratch[i] ? 1 : 0;
     page.paragraph("Pretraining changed the accuracy by " +
@@ -236,27 +181,27 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
                 "With label smoothing. The epoch with the lowest value is kept.");
   }
 
-  const bool both = !arms.empty() && arms[0].evaluations[0]->rgb && arms[0].evaluations[0]->rgn;
+  const bool both = !arms.empty() && arms[0]->evaluations[0]->rgb && arms[0]->evaluations[0]->rgn;
   if (both) {
     page.section("RGB against RGN");
     report::Table sensors{"The same models on the images of each sensor.",
                           {"model", "RGB accuracy", "RGN accuracy", "RGB log loss", "RGN log loss"},
                           {}};
-    for (const auto& arm : arms) {
-      sensors.rows.push_back({arm.name,
-                              mean_text(arm.each([](const auto& e) { return e.rgb->accuracy; })),
-                              mean_text(arm.each([](const auto& e) { return e.rgn->accuracy; })),
-                              mean_text(arm.each([](const auto& e) { return e.rgb->log_loss; })),
-                              mean_text(arm.each([](const auto& e) { return e.rgn->log_loss; }))});
+    for (const Arm* const arm : arms) {
+      sensors.rows.push_back({arm->name,
+                              mean_text(arm->each([](const auto& e) { return e.rgb->accuracy; })),
+                              mean_text(arm->each([](const auto& e) { return e.rgn->accuracy; })),
+                              mean_text(arm->each([](const auto& e) { return e.rgb->log_loss; })),
+                              mean_text(arm->each([](const auto& e) { return e.rgn->log_loss; }))});
     }
     page.table(sensors);
   }
 
   page.section("Confusion matrices");
   const std::string seed_text = "seed " + std::to_string(first.seed);
-  for (const auto& arm : arms) {
-    page.figure(report::confusion_plot_svg(detail::confusion(arm.name + ", " + seed_text,
-                                                             arm.evaluations[0]->together, classes)),
+  for (const Arm* const arm : arms) {
+    page.figure(report::confusion_plot_svg(detail::confusion(arm->name + ", " + seed_text,
+                                                             arm->evaluations[0]->together, classes)),
                 "Rows are the true classes.");
   }
 
