@@ -12,6 +12,7 @@
 #include "mwalimu/data/rice.hpp"
 #include "mwalimu/embedding/quality.hpp"
 #include "mwalimu/embedding/tsne.hpp"
+#include "mwalimu/embedding/tsne_transform.hpp"
 #include "mwalimu/eval/knn.hpp"
 #include "mwalimu/eval/linear_probe.hpp"
 #include "mwalimu/eval/metrics_json.hpp"

@@ -41,7 +41,7 @@ enum class Repulsion {
   fft,        ///< two components only: FieldGrid, O(n + G log G) with G nodes of a grid
 };
 /// Points up to which Repulsion::automatic takes exact sums of two components. There the two take
-/// about the same time on one core (bench/tsne_bench: repulsion), and exact ones have no error.
+/// about the same time on one core (tsne_bench --repulsion, docs/tsne.md), and exact ones have no error.
 inline constexpr index_t kExactRepulsionLimit = 2500;
 /// Points up to which the KL that is reported takes Z over all pairs: 7 s of one core at the limit.
 inline constexpr index_t kExactKlLimit = 200000;
