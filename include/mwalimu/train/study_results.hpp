@@ -44,11 +44,11 @@ inline double standard_deviation(const std::vector<double>& values) {
   return values.size() < 2 ? std::nan("")
                            : std::sqrt(squares / static_cast<double>(values.size() - 1));
 }
-/// "0.912 Â± 0.004" over the seeds; the deviation is left out for one seed.
+/// "0.912 ± 0.004" over the seeds; the deviation is left out for one seed.
 inline std::string mean_text(const std::vector<double>& values) {
   const std::string centre = rounded(mean(values));
   return values.size() < 2 ? centre
-                           : centre + " Â± " + rounded(standard_deviation(values));
+                           : centre + " \xC2\xB1 " + rounded(standard_deviation(values));
 }
 
 }  // namespace detail
@@ -108,7 +108,7 @@ struct StudyResults {
 inline void print_results(const StudyResults& results, std::ostream& console) {
   const auto row = [&](const std::string& name, const std::string& accuracy, const std::string& f1,
                        const std::string& loss) {
-    // "Â±" is one column and two bytes.
+    // "±" is one column and two bytes.
     const auto cell = [&](const std::string& text) {
       const std::size_t columns = text.size() - (text.find('\xB1') != std::string::npos ? 1 : 0);
       console << "  " << text << std::string(columns < 15 ? 15 - columns : 0, ' ');
