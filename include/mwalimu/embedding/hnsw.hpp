@@ -14,11 +14,19 @@
 #include <vector>
 
 #ifdef MWALIMU_HNSWLIB
+// Without its own vector code, whose functions are not inline: two translation units would not link.
+#ifdef NO_MANUAL_VECTORIZATION
 #include <hnswlib/hnswlib.h>
+#else
+#define NO_MANUAL_VECTORIZATION
+#include <hnswlib/hnswlib.h>
+#undef NO_MANUAL_VECTORIZATION
+#endif
 #endif
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/types.hpp"
+#include "mwalimu/embedding/lanes.hpp"
 #include "mwalimu/embedding/points.hpp"
 #include "mwalimu/embedding/workers.hpp"
 
@@ -32,6 +40,37 @@ inline constexpr bool kHasHnsw = false;
 
 namespace detail {
 
+#ifdef MWALIMU_HNSWLIB
+/// Squared Euclidean distances of rows of d floats, sixteen columns at a time.
+class SquaredDistances : public hnswlib::SpaceInterface<float> {
+ public:
+  explicit SquaredDistances(index_t d) : d_(static_cast<std::size_t>(d)) {}
+  std::size_t get_data_size() override { return d_ * sizeof(float); }
+  hnswlib::DISTFUNC<float> get_dist_func() override { return between; }
+  void* get_dist_func_param() override { return &d_; }
+
+ private:
+  static float between(const void* a_row, const void* b_row, const void* columns) {
+    const auto* const a = static_cast<const float*>(a_row);
+    const auto* const b = static_cast<const float*>(b_row);
+    const auto d = static_cast<index_t>(*static_cast<const std::size_t*>(columns));
+    Lanes squares{};
+    index_t c = 0;
+    for (; c + kLanes <= d; c += kLanes) {
+      Lanes x, y;
+      load(x, a + c);
+      load(y, b + c);
+      const Lanes difference = x - y;
+      squares += difference * difference;
+    }
+    float total = static_cast<float>(sum(squares));
+    for (; c < d; ++c) total += (a[c] - b[c]) * (a[c] - b[c]);
+    return total;
+  }
+  std::size_t d_;
+};
+#endif
+
 /// Writes k neighbours of every point, nearest first, with distances measured directly. A row for
 /// which the graph yields fewer than k is completed by an exact search: none is ever missing.
 ///
@@ -44,7 +83,7 @@ void hnsw_neighbors([[maybe_unused]] const Points& x, [[maybe_unused]] index_t k
 #ifdef MWALIMU_HNSWLIB
   constexpr std::size_t kLinks = 16;
   const std::size_t effort = static_cast<std::size_t>(std::max<index_t>(100, k));
-  hnswlib::L2Space space(static_cast<std::size_t>(x.d()));
+  SquaredDistances space(x.d());
   hnswlib::HierarchicalNSW<float> graph(&space, static_cast<std::size_t>(x.n()), kLinks, effort);
   for (index_t i = 0; i < x.n(); ++i) graph.addPoint(x.row(i), static_cast<std::size_t>(i));
   graph.setEf(static_cast<std::size_t>(k + k / 2 + 10));
