@@ -24,6 +24,7 @@ set(mwalimu_kernel_stems
   relu
   sinkhorn
   soft_cross_entropy
+  tsne_forces
   weight_average
 )
 # Host code around libraries, NAME.cpp: gpu/NAME.hpp instantiated, for a device and for the emulated one.

@@ -31,6 +31,7 @@
 #include "relu.cuh"
 #include "sinkhorn.cuh"
 #include "soft_cross_entropy.cuh"
+#include "tsne_forces.cuh"
 #include "weight_average.cuh"
 #include "mwalimu/gpu/cublaslt.hpp"
 #include "mwalimu/gpu/cudnn_device.hpp"

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/place.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/affinities.hpp"
 #include "mwalimu/embedding/field_grid.hpp"
@@ -107,6 +108,10 @@ struct TsneOptions {
   Repulsion repulsion = Repulsion::automatic;
   double grid_spacing = 1.0 / 3;  ///< of Repulsion::fft, in units of the map, see FieldGrid
 
+  /// Where the iterations run; neighbours and probabilities are the Cpu's. On a CUDA device sums over
+  /// pairs are exact, and `stop` is looked at when a step is queued, up to 50 ahead of the device.
+  Device device = Device::cpu();
+
   double min_gradient_norm = 0;           ///< stop the main phase below it; 0: never
   int iterations_without_progress = 300;  ///< of KL, checked every 50; 0: never stop for it
   int callback_every = 50;
@@ -173,6 +178,9 @@ inline void check(const TsneOptions& o) {
   require<ValueError>(o.repulsion != Repulsion::fft || o.components == 2,
                       "tsne: Repulsion::fft makes maps of 2 components, got ", o.components,
                       "; take Repulsion::exact");
+  require<ValueError>(o.repulsion != Repulsion::fft || o.device.is_cpu(),
+                      "tsne: Repulsion::fft runs on the cpu, not on ", o.device,
+                      "; take Repulsion::exact there");
   require<ValueError>(o.grid_spacing > 0 && o.grid_spacing <= 1,
                       "tsne: want 0 < grid_spacing <= 1, got ", o.grid_spacing);
   require<ValueError>(o.jitter >= 0 && o.pca_dims >= 0 && o.min_gradient_norm >= 0 &&
@@ -182,6 +190,12 @@ inline void check(const TsneOptions& o) {
                       o.jitter, ", ", o.pca_dims, ", ", o.min_gradient_norm, ", ",
                       o.iterations_without_progress, " and ", o.callback_every);
 }
+
+/// Where a descent has got to.
+struct Advance {
+  int iteration;         ///< done by now, or the one that failed
+  double gradient_norm;  ///< of the last of them; not finite if it failed
+};
 
 /// The schedule with the caller's wishes applied.
 struct Plan {
