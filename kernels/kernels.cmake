@@ -25,6 +25,7 @@ set(mwalimu_kernel_stems
   sinkhorn
   soft_cross_entropy
   tsne_forces
+  tsne_grid
   weight_average
 )
 # Host code around libraries, NAME.cpp: gpu/NAME.hpp instantiated, for a device and for the emulated one.

@@ -32,6 +32,7 @@
 #include "sinkhorn.cuh"
 #include "soft_cross_entropy.cuh"
 #include "tsne_forces.cuh"
+#include "tsne_grid.cuh"
 #include "weight_average.cuh"
 #include "mwalimu/gpu/cublaslt.hpp"
 #include "mwalimu/gpu/cudnn_device.hpp"

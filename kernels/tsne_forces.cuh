@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(kMapThreads)
                      const embedding::DescentProgress* __restrict__ progress,
                      StepSums<D>* __restrict__ parts) {
   __shared__ StepSums<D> scratch[kMapThreads / kWarp];
-  if (progress->failed != 0) return;
+  if (progress->failed != 0 || progress->waiting != 0) return;
   const double done = progress->iteration;
   embedding::DescentSchedule::Phase phase = schedule.phase[2];
   if (done < schedule.phase[1].end) phase = schedule.phase[1];
@@ -262,7 +262,7 @@ __global__ void __launch_bounds__(kMapThreads)
     tsne_finish_kernel(const StepSums<D>* __restrict__ parts, index_t count, index_t n,
                        embedding::DescentProgress* progress) {
   __shared__ StepSums<D> scratch[kMapThreads / kWarp];
-  if (progress->failed != 0) return;
+  if (progress->failed != 0 || progress->waiting != 0) return;
   StepSums<D> sums{};
   for (index_t i = threadIdx.x; i < count; i += kMapThreads) {
     sums = AddStepSums<D>{}(sums, parts[i]);
@@ -288,7 +288,7 @@ template <int D>
 __global__ void __launch_bounds__(kMapThreads)
     tsne_centre_kernel(const embedding::DescentProgress* __restrict__ progress, index_t n,
                        const MapPoint<D>* __restrict__ next, MapPoint<D>* __restrict__ y) {
-  if (progress->failed != 0) return;
+  if (progress->failed != 0 || progress->waiting != 0) return;
   const index_t i = static_cast<index_t>(blockIdx.x) * kMapThreads + threadIdx.x;
   if (i >= n) return;
   MapPoint<D> point = next[i];

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "embedding/embedding_support.hpp"
@@ -244,15 +246,130 @@ TEST(DeviceTsne, IterationsDoNotWaitForTheDevice) {
 }
 #endif
 
+/// Repulsion by a grid on the device, into poisoned memory.
+Forces on_grid(const std::vector<float>& map, index_t n, double spacing, FieldGrid::Shape* shape) {
+  const Device device = Device::cuda();
+  const Gpu on = gpu_place(device);
+  const auto y = detail::to_device_map(map, n, 2, device);
+  auto r = poisoned(y);
+  auto numbers = Tensor<double>::zeros({kDescentProgress}, device);
+  auto* progress = reinterpret_cast<DescentProgress*>(numbers.data());
+  const auto read = [&] {
+    const std::vector<double> values = numbers.to_vector();
+    DescentProgress now;
+    std::memcpy(&now, values.data(), sizeof now);
+    return now;
+  };
+  detail::DeviceFieldGrid grid(spacing);
+  measure_map(on, grid.tables(), y.view<2>(), progress);
+  EXPECT_EQ(read().waiting, 1);
+  grid.fit(on, read());
+  for (int call = 0; call < 2; ++call) {  // the second finds what the first has left behind
+    grid_repulsion(on, grid.tables(), y.view<2>(), r.view<2>(), progress);
+  }
+  EXPECT_EQ(read().waiting, 0);
+  *shape = grid.shape();
+  return {read().z, 0, rows(r, 2), {}};
+}
+
+TEST(DeviceTsne, GridIsTheHosts) {
+  MWALIMU_NEEDS_DEVICE();
+  for (const index_t n : {4, 131, 300}) {
+    for (const float spread : {1e-4f, 0.3f, 4.0f}) {  // the second has half the spacing, or less
+      SCOPED_TRACE(::testing::Message() << n << " " << spread);
+      std::vector<float> map = normal_points(n, 2, 30);
+      for (std::size_t i = 0; i < map.size(); ++i) map[i] *= i % 2 == 0 ? spread : 0.4f * spread;
+      const Forces want = reference(some_affinities(n, 31), map, 2);
+      FieldGrid grid;
+      Coordinates r(n, 2);
+      const double z = grid.repulsion(Coordinates(map, n, 2), r);
+      const std::vector<float> host = r.rows();
+      std::optional<Forces> first;
+      under_schedules(1, [&] {
+        FieldGrid::Shape shape;
+        const Forces got = on_grid(map, n, 1.0 / 3, &shape);
+        EXPECT_EQ(shape.spacing, grid.shape().spacing);
+        EXPECT_EQ(shape.rows, grid.shape().rows);
+        EXPECT_EQ(shape.columns, grid.shape().columns);
+        // The host's grid to the rounding of a float transform; the sums themselves to the error of
+        // the splines at this spacing.
+        EXPECT_NEAR(got.z, z, 2e-5 * z);
+        EXPECT_TRUE(near_l2(got.repulsion, std::vector<double>(host.begin(), host.end()), 1e-3));
+        EXPECT_NEAR(got.z, want.z, 3e-4 * want.z);
+        EXPECT_TRUE(near_l2(got.repulsion, want.repulsion, 8e-3));
+        if (!first) first = got;
+        EXPECT_EQ(got.z, first->z);
+        EXPECT_EQ(got.repulsion, first->repulsion);
+      });
+    }
+  }
+}
+
+TEST(DeviceTsne, GridTransformsEveryRadix) {
+  MWALIMU_NEEDS_DEVICE();
+  // Of a point and another far away, S at the first is 1 / (1 + r^2): where the padded lengths have
+  // factors 2, 3, 4 and 5 alone and together, a wrong butterfly leaves nothing of that.
+  for (const float wide : {20.0f, 24.0f, 27.0f, 33.0f, 38.0f}) {
+    const std::vector<float> map = {0, 0, wide, 12, 3, 5};
+    FieldGrid::Shape shape;
+    const Forces got = on_grid(map, 3, 0.5, &shape);
+    SCOPED_TRACE(::testing::Message()
+                 << detail::fast_length(2 * shape.rows + detail::kGridMargin) << " x "
+                 << detail::fast_length(2 * shape.columns + detail::kGridMargin));
+    double z = 0;
+    for (int i = 0; i < 3; ++i) {
+      for (int j = 0; j < 3; ++j) {
+        if (i == j) continue;
+        z += 1 / (1 + std::pow(map[2 * i] - map[2 * j], 2) +
+                  std::pow(map[2 * i + 1] - map[2 * j + 1], 2));
+      }
+    }
+    EXPECT_NEAR(got.z, z, 2e-3 * z);  // the spacing is wider than for maps
+  }
+}
+
+TEST(DeviceTsne, StepsByTheGridAreTheHosts) {
+  MWALIMU_NEEDS_DEVICE();
+  const index_t n = 140;
+  const Affinities p = some_affinities(n, 3);
+  const auto start = initial_state(normal_points(n, 2, 5));
+  TsneOptions options = few_steps(2, 1, 11);
+  options.repulsion = Repulsion::fft;
+  options.learning_rate = 60;
+  const TsneResult host = optimise(p, start, options);
+  options.device = Device::cuda();
+  const TsneResult device = optimise(p, start, options);
+  EXPECT_EQ(device.iterations, 12);
+  EXPECT_EQ(device.repulsion, Repulsion::fft);
+  const auto wide = [](const std::vector<float>& v) {
+    return std::vector<double>(v.begin(), v.end());
+  };
+  EXPECT_TRUE(near_l2(wide(device.map), wide(host.map), 1e-3));
+  EXPECT_NEAR(device.kl, host.kl, 1e-3 * host.kl);
+  // The map grew, and the device noticed in the step in which the host does.
+  EXPECT_EQ(device.state.grid.rows, host.state.grid.rows);
+  EXPECT_EQ(device.state.grid.columns, host.state.grid.columns);
+  EXPECT_EQ(device.state.grid.spacing, host.state.grid.spacing);
+  const TsneResult first = optimise(p, start, [&] {
+    TsneOptions one = options;
+    one.main_iterations = 0;
+    return one;
+  }());
+  EXPECT_NE(first.state.grid.rows, device.state.grid.rows);
+  // However often the host looks, and where a run is interrupted: the same bits.
+  options.callback_every = 3;
+  options.callback = [](const TsneProgress& progress) { return progress.iteration < 6; };
+  const TsneResult part = optimise(p, start, options);
+  EXPECT_EQ(part.iterations, 6);
+  options.callback = {};
+  EXPECT_EQ(optimise(p, part.state, options).map, device.map);
+}
+
 TEST(DeviceTsne, RefusesWhatItCannotDo) {
   MWALIMU_NEEDS_DEVICE();
   const Affinities p = some_affinities(20, 3);
   TsneOptions options = few_steps(2, 1, 0);
   options.device = Device::cuda();
-  options.repulsion = Repulsion::fft;
-  expect_error<ValueError>([&] { optimise(p, initial_state(normal_points(20, 2, 1)), options); },
-                           "Repulsion::fft runs on the cpu, not on cuda:0");
-  options.repulsion = Repulsion::automatic;
   options.device = Device::cuda(63);
   expect_error<DeviceError>([&] { optimise(p, initial_state(normal_points(20, 2, 1)), options); },
                             "cuda:63");

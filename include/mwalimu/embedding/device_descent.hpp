@@ -19,7 +19,9 @@
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/affinities.hpp"
+#include "mwalimu/embedding/device_field_grid.hpp"
 #include "mwalimu/embedding/device_forces.hpp"
+#include "mwalimu/embedding/device_grid.hpp"
 #include "mwalimu/embedding/tsne_options.hpp"
 #include "mwalimu/gpu/graph.hpp"
 
@@ -86,7 +88,10 @@ class DeviceDescent {
         attraction_(Tensor<float>::empty_like(y_)),
         repulsion_(Tensor<float>::empty_like(y_)),
         progress_(initial_progress(state.iteration).to(options.device)),
+        fft_(uses_fft(options, p.n)),
+        grid_(options.grid_spacing),
         graph_(stream_) {
+    if (fft_) grid_.restore(place(), state.grid);
     const Plan plan = detail::plan(options, p.n);
     const auto phase = [](int end, const Plan::Step& s) {
       return DescentSchedule::Phase{static_cast<double>(end), static_cast<float>(s.exaggeration),
@@ -108,55 +113,71 @@ class DeviceDescent {
 
   /// Takes the steps from..until, fewer if `stop` was requested. Waits for them.
   Advance advance(int from, int until, const Plan&, const std::stop_token& stop) {
-    int iteration = from;
-    for (; iteration < until && !stop.stop_requested(); ++iteration) launch_step();
-    if (iteration == from) return {from, 0};
-    const DescentProgress now = progress();
-    if (now.failed != 0) {
-      return {static_cast<int>(now.failed), std::numeric_limits<double>::quiet_NaN()};
+    constexpr int kLookEvery = 10;
+    Advance at{from, 0};
+    while (at.iteration < until && !stop.stop_requested()) {
+      if (fft_ && !grid_.made()) fit_grid();
+      const int most = fft_ ? std::min(until - at.iteration, kLookEvery) : until - at.iteration;
+      for (int queued = 0; queued < most && !stop.stop_requested(); ++queued) launch_step();
+      const DescentProgress now = progress();
+      if (now.failed != 0) {
+        return {static_cast<int>(now.failed), std::numeric_limits<double>::quiet_NaN()};
+      }
+      at = {static_cast<int>(now.iteration), 4 * std::sqrt(now.force_square)};
+      if (now.waiting != 0) remake_grid(now);
     }
-    return {iteration, 4 * std::sqrt(now.force_square)};
+    return at;
   }
 
   std::vector<float> rows() const { return from_device_map(y_, dimensions_); }
   TsneState state(int iteration) const {
-    return {rows(),
-            from_device_map(update_, dimensions_),
-            from_device_map(gain_, dimensions_),
-            iteration,
-            {}};
+    return {rows(), from_device_map(update_, dimensions_), from_device_map(gain_, dimensions_),
+            iteration, grid_.shape()};
   }
-  bool coarse() const { return false; }
+  bool coarse() const { return fft_ && grid_.coarse(); }
 
-  /// KL of the map as it stands, exactly: pairs in float, sums in double.
+  /// KL of the map as it stands, with Z as the steps take it.
   double kl() {
+    if (!fft_) return exact_kl();
+    const Gpu on = place();
+    if (!grid_.made()) fit_grid();
+    const auto queue = [&] {
+      grid_repulsion(on, grid_.tables(), y_.view<2>(), next_.view<2>(), numbers());
+    };
+    queue();
+    if (const DescentProgress now = progress(); now.waiting != 0) {
+      remake_grid(now);
+      queue();
+    }
+    return kl_of_z();
+  }
+  /// KL with Z over all pairs: pairs in float, sums in double.
+  double exact_kl() {
+    map_repulsion(place(), y_.view<2>(), next_.view<2>(), &numbers()->z);
+    return kl_of_z();
+  }
+  /// The KL to report, and whether Z in it was summed over all pairs.
+  double final_kl(bool& exact) {
+    exact = true;
+    return exact_kl();
+  }
+
+ private:
+  double kl_of_z() {
     if (mass_ == 0) {  // what does not depend on the map
       for (const float p : p_.value) {
         if (p > 0) negative_entropy_ += p * std::log(double{p});
         mass_ += p;
       }
     }
-    const Gpu on = place();
-    map_repulsion(on, y_.view<2>(), next_.view<2>(), &numbers()->z);
-    map_stretch(on, edges_.edges(), y_.view<2>(), &numbers()->stretch);
+    map_stretch(place(), edges_.edges(), y_.view<2>(), &numbers()->stretch);
     const DescentProgress now = progress();
     return negative_entropy_ + now.stretch + mass_ * std::log(now.z);
   }
-  /// The KL to report, and whether Z in it was summed over all pairs.
-  double final_kl(bool& exact) {
-    exact = true;
-    return kl();
-  }
-
- private:
   static Tensor<double> initial_progress(int iteration) {
     auto numbers = Tensor<double>::zeros({kDescentProgress});
-    const DescentProgress start{.iteration = static_cast<double>(iteration),
-                                .failed = 0,
-                                .z = 0,
-                                .force_square = 0,
-                                .mean = {},
-                                .stretch = 0};
+    DescentProgress start{};
+    start.iteration = iteration;
     std::memcpy(numbers.data(), &start, sizeof start);
     return numbers;
   }
@@ -173,10 +194,24 @@ class DeviceDescent {
   void queue_step() {
     const Gpu on = place();
     const DeviceMap map{y_.view<2>(), update_.view<2>(), gain_.view<2>(), next_.view<2>()};
-    map_repulsion(on, y_.view<2>(), repulsion_.view<2>(), &numbers()->z);
+    if (fft_) {
+      grid_repulsion(on, grid_.tables(), y_.view<2>(), repulsion_.view<2>(), numbers());
+    } else {
+      map_repulsion(on, y_.view<2>(), repulsion_.view<2>(), &numbers()->z);
+    }
     map_attraction(on, edges_.edges(), y_.view<2>(), attraction_.view<2>());
     map_step(on, schedule_, attraction_.view<2>(), repulsion_.view<2>(), map, numbers());
   }
+  /// Makes the first grid.
+  void fit_grid() {
+    measure_map(place(), grid_.tables(), y_.view<2>(), numbers());
+    remake_grid(progress());
+  }
+  void remake_grid(const DescentProgress& measured) {
+    grid_.fit(place(), measured);
+    graph_.reset();  // it has the old grid's addresses
+  }
+
   // The first step runs as it is, in the graph's memory; the second is recorded.
   void launch_step() {
     if (!warm_ || Profiler::active()) {
@@ -196,6 +231,8 @@ class DeviceDescent {
   Tensor<float> y_, update_, gain_, next_, attraction_, repulsion_;
   Tensor<double> progress_;
   DescentSchedule schedule_{};
+  bool fft_;
+  DeviceFieldGrid grid_;
   double negative_entropy_ = 0, mass_ = 0;
   bool warm_ = false;
   gpu::Graph graph_;

@@ -33,6 +33,8 @@ struct DescentProgress {
   double force_square;  ///< sum of |F_i|^2 of the last step
   double mean[3];       ///< of the map that the last step made, before it was taken out
   double stretch;       ///< of map_stretch()
+  double waiting;       ///< 1 while the map has a grid that does not serve it, and steps do nothing
+  double low[2], high[2];  ///< the map's bounds, where it has a grid
 };
 inline constexpr index_t kDescentProgress = sizeof(DescentProgress) / sizeof(double);
 
@@ -68,6 +70,7 @@ void map_stretch(Place on, const DeviceEdges& p, View<const float, 2> y, double*
 /// One step with the forces a and r, as the Cpu's Descent: gains, momentum, a limit to every
 /// point's step, and the mean taken out. progress->z is read. If a number is not finite, map.y
 /// stays as it is, progress->failed names the step, and this and all later steps do nothing more.
+/// Nothing is done while progress->waiting is set.
 template <class Place>
 void map_step(Place on, const DescentSchedule& schedule, View<const float, 2> a,
               View<const float, 2> r, const DeviceMap& map, DescentProgress* progress);

@@ -23,12 +23,6 @@ namespace detail {
 
 inline float sign(float x) { return static_cast<float>((x > 0) - (x < 0)); }
 
-inline bool uses_fft(const TsneOptions& o, index_t n) {
-  if (o.repulsion != Repulsion::automatic) return o.repulsion == Repulsion::fft;
-  if (!o.device.is_cpu()) return false;
-  return o.components == 2 && n > kExactRepulsionLimit;
-}
-
 /// One run's buffers, and the step. The state lives here axis by axis between iterations.
 class Descent {
  public:
