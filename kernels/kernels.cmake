@@ -18,6 +18,7 @@ set(mwalimu_kernel_stems
   max_pool
   mixup
   multi_crop
+  nearest
   optimizer
   queue
   reduce_ops

@@ -25,6 +25,7 @@
 #include "max_pool.cuh"
 #include "mixup.cuh"
 #include "multi_crop.cuh"
+#include "nearest.cuh"
 #include "optimizer.cuh"
 #include "queue.cuh"
 #include "reduce_ops.cuh"

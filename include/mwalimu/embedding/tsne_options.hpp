@@ -110,8 +110,8 @@ struct TsneOptions {
   Repulsion repulsion = Repulsion::automatic;
   double grid_spacing = 1.0 / 3;  ///< of Repulsion::fft, in units of the map, see FieldGrid
 
-  /// Where the iterations run; neighbours and probabilities are the Cpu's. On a CUDA device `stop` is
-  /// looked at when a step is queued, up to 50 ahead of the device.
+  /// Where the iterations run and neighbours are searched for, see nearest_neighbors(). On a CUDA
+  /// device `stop` is looked at when a step is queued, up to 50 ahead of the device.
   Device device = Device::cpu();
 
   double min_gradient_norm = 0;           ///< stop the main phase below it; 0: never
