@@ -328,6 +328,24 @@ TEST(DeviceTsne, GridTransformsEveryRadix) {
   }
 }
 
+TEST(DeviceTsne, GridOfALongMap) {
+  MWALIMU_NEEDS_DEVICE();
+  // The longest grid there is, 4000 nodes: its lines take more than 48 KB of shared memory.
+  const index_t n = 300;
+  std::vector<float> map = normal_points(n, 2, 8);
+  for (index_t i = 0; i < n; ++i) map[2 * i + 1] += 4.4f * static_cast<float>(i);
+  FieldGrid grid;
+  Coordinates r(n, 2);
+  const double z = grid.repulsion(Coordinates(map, n, 2), r);
+  const std::vector<float> host = r.rows();
+  FieldGrid::Shape shape;
+  const Forces got = on_grid(map, n, 1.0 / 3, &shape);
+  EXPECT_GT(shape.columns, 3900);
+  EXPECT_EQ(shape.columns, grid.shape().columns);
+  EXPECT_NEAR(got.z, z, 2e-5 * z);
+  EXPECT_TRUE(near_l2(got.repulsion, std::vector<double>(host.begin(), host.end()), 1e-3));
+}
+
 TEST(DeviceTsne, StepsByTheGridAreTheHosts) {
   MWALIMU_NEEDS_DEVICE();
   const index_t n = 140;
@@ -363,6 +381,17 @@ TEST(DeviceTsne, StepsByTheGridAreTheHosts) {
   EXPECT_EQ(part.iterations, 6);
   options.callback = {};
   EXPECT_EQ(optimise(p, part.state, options).map, device.map);
+}
+
+TEST(DeviceTsne, AutomaticSumsAllPairsOfSmallMapsOnly) {
+  TsneOptions options;
+  EXPECT_TRUE(detail::uses_fft(options, kExactRepulsionLimit + 1));
+  options.device = Device::cuda();
+  EXPECT_FALSE(detail::uses_fft(options, kExactRepulsionLimit + 1));
+  EXPECT_FALSE(detail::uses_fft(options, kDeviceExactRepulsionLimit));
+  EXPECT_TRUE(detail::uses_fft(options, kDeviceExactRepulsionLimit + 1));
+  options.components = 3;
+  EXPECT_FALSE(detail::uses_fft(options, kDeviceExactRepulsionLimit + 1));
 }
 
 TEST(DeviceTsne, RefusesWhatItCannotDo) {
