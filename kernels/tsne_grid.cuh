@@ -15,9 +15,10 @@
 //            kernel's 4 (L / 2 + 1) (H / 2 + 1), 4 M N of potential; 16 nodes a point twice.
 // Roofline   n = 10^6, M = N = 1000, L = H = 2025 on an H200 by its data sheet: 60 MB, 12 us at 4.8
 //            TB/s and less from cache; the 1.6 x 10^7 atomics of spread are most of it.
-// Resources  nvcc 13.0, sm_90: gather 40 registers, spread 32, rows 32 and 40, columns 32; 16 max(L, H)
-//            bytes of shared memory for transforms; no spills. kernel_columns has 40 bytes of stack,
-//            of the double cosine.
+// Resources  nvcc 13.0, sm_90: gather 40 registers, spread 32, rows 32 and 40, columns 32; 16
+// max(L, H)
+//            bytes of shared memory for transforms; no spills. kernel_columns has 40 bytes of
+//            stack, of the double cosine.
 // Measured   not yet.
 // Numerics   transforms in float. The density is counted in integers of 2^-32, which no order of
 // the

@@ -113,6 +113,22 @@ TEST(DeviceTsne, ForcesMatchSumsInDouble) {
   }
 }
 
+TEST(DeviceTsne, LargeMapsHaveSeveralTilesASlice) {
+  MWALIMU_NEEDS_DEVICE();
+  const index_t n = 4200;  // 33 tiles, two a slice
+  const Device device = Device::cuda();
+  const std::vector<float> map = normal_points(n, 2, 30);
+  Coordinates host(n, 2);
+  const double z = exact_repulsion(Coordinates(map, n, 2), host);
+  const auto y = detail::to_device_map(map, n, 2, device);
+  auto r = poisoned(y);
+  auto sum = Tensor<double>::zeros({1}, device);
+  map_repulsion(gpu_place(device), y.view<2>(), r.view<2>(), sum.data());
+  EXPECT_NEAR(sum.to_vector()[0], z, 1e-5 * z);
+  const std::vector<float> want = host.rows();
+  EXPECT_TRUE(near_l2(rows(r, 2), std::vector<double>(want.begin(), want.end()), 1e-5));
+}
+
 TEST(DeviceTsne, CoincidentPointsRepelOnlyTheOthers) {
   MWALIMU_NEEDS_DEVICE();
   const Affinities p = some_affinities(6, 1);

@@ -85,8 +85,10 @@ inline double measured_recall(const Points& x, const NeighborList& list) {
 ///
 /// @param x  (n, d) finite points, 1 <= d.
 /// @param k  1 <= k <= n - 1.
-/// @param device  where brute force measures, for k <= kDeviceNeighborsLimit; else the Cpu does. Its
-///                distances may differ from the Cpu's in the last bit, and so may the order of ties.
+/// @param device  where brute force measures, for k <= kDeviceNeighborsLimit; else the Cpu does.
+/// Its
+///                distances may differ from the Cpu's in the last bit, and so may the order of
+///                ties.
 /// @return   exact in float arithmetic but for NeighborSearch::hnsw, whose recall is given; the
 /// same
 ///           for any number of threads.
@@ -102,8 +104,7 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric 
                       ", got ", k);
   if (metric == Metric::cosine) {
     const std::vector<float> rows = normalised_rows(x);
-    return nearest_neighbors(Points(rows, x.n(), x.d()), k, Metric::euclidean, search,
-                             device);
+    return nearest_neighbors(Points(rows, x.n(), x.d()), k, Metric::euclidean, search, device);
   }
 
   NeighborList list{x.n(), k, {}, {}};
