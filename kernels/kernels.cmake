@@ -18,12 +18,15 @@ set(mwalimu_kernel_stems
   max_pool
   mixup
   multi_crop
+  nearest
   optimizer
   queue
   reduce_ops
   relu
   sinkhorn
   soft_cross_entropy
+  tsne_forces
+  tsne_grid
   weight_average
 )
 # Host code around libraries, NAME.cpp: gpu/NAME.hpp instantiated, for a device and for the emulated one.

@@ -30,14 +30,13 @@
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/coordinates.hpp"
+#include "mwalimu/embedding/grid_shape.hpp"
 #include "mwalimu/embedding/lane_fft.hpp"
 #include "mwalimu/embedding/lanes.hpp"
 #include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
 namespace detail {
-
-inline constexpr int kSplineOrder = 4;  // nodes an axis that a point touches: cubic B-splines
 
 /// Weights of the four nodes around a point, and their derivatives, per unit of the spacing.
 struct SplineWeights {
@@ -73,8 +72,8 @@ class GridConvolution {
     columns_ = columns;
     // Twice the extent keeps pairs apart; the margin keeps them from the kernel's kink at half the
     // length, whose ripples in the spline fall off by 0.27 a node.
-    const index_t height = fast_length(2 * rows + kMargin);
-    const index_t width = fast_length(2 * columns + kMargin);
+    const index_t height = fast_length(2 * rows + kGridMargin);
+    const index_t width = fast_length(2 * columns + kGridMargin);
     if (height != column_fft_.length()) column_fft_ = LaneFft(height);
     if (width != row_fft_.length()) row_fft_ = LaneRealFft(width);
     groups_ = round_up(width / 2 + 1, kLanes) / kLanes;
@@ -164,8 +163,6 @@ class GridConvolution {
   }
 
  private:
-  static constexpr index_t kMargin = 12;
-
   /// spectrum_ <- transforms of `count` rows (a multiple of 16) of which `used` values are not 0.
   void transform_rows(const float* values, index_t count, index_t used, index_t stride) {
     const index_t half = row_fft_.length() / 2;
@@ -298,8 +295,7 @@ class FieldGrid {
  private:
   static constexpr int kOrder = detail::kSplineOrder;
   static constexpr index_t kBlock = 256;       // points whose sums are taken together
-  static constexpr index_t kMostNodes = 4000;  // an axis: 8000 with the padding
-  static constexpr double kFewestCells = 32;
+  static constexpr index_t kMostNodes = detail::kMostGridNodes;
 
   struct Item {
     float tx, ty;
@@ -314,23 +310,12 @@ class FieldGrid {
       low_[c] = *low - margin;
       range[c] = double{*high} - *low + 2 * margin;
     }
-    const double widest = std::max(range[0], range[1]);
-    // Halved only as often as needed, so that the kernel serves many iterations.
-    double spacing = widest_;
-    while (widest < kFewestCells * spacing && spacing > 1e-9 * widest_) spacing /= 2;
-    while (widest > spacing * static_cast<double>(kMostNodes - kOrder)) spacing *= 2;
-    index_t needed[2];
+    const detail::GridNeed need = detail::grid_need(range[0], range[1], widest_);
     for (int c = 0; c < 2; ++c) {
-      low_[c] = static_cast<float>(std::floor(low_[c] / spacing) * spacing);
-      needed[c] = static_cast<index_t>(range[c] / spacing) + kOrder + 1;
+      low_[c] = static_cast<float>(std::floor(low_[c] / need.spacing) * need.spacing);
     }
-    const auto fits = [](index_t have, index_t want) {
-      return want <= have && want >= have - have / 5 - 4;
-    };
-    if (spacing != spacing_ || !fits(grid_.rows(), needed[0]) ||
-        !fits(grid_.columns(), needed[1])) {
-      // A little to grow, so that the kernel serves many iterations.
-      prepare(spacing, needed[0] + needed[0] / 25, needed[1] + needed[1] / 25);
+    if (!detail::grid_serves(spacing_, grid_.rows(), grid_.columns(), need)) {
+      prepare(need.spacing, detail::grid_nodes(need.nodes[0]), detail::grid_nodes(need.nodes[1]));
     }
     inverse_ = static_cast<float>(1 / spacing_);
   }
@@ -338,9 +323,7 @@ class FieldGrid {
   void prepare(double spacing, index_t rows, index_t columns) {
     spacing_ = spacing;
     ++rebuilds_;
-    // In a small map the kernel is nearly 1 everywhere and what matters is the difference: in
-    // float, 1 / (1 + r^2) would have lost it, -r^2 / (1 + r^2) has not.
-    shifted_ = spacing * static_cast<double>(std::max(rows, columns)) < 4;
+    shifted_ = detail::grid_shifted(spacing, rows, columns);
     grid_.prepare(
         rows, columns,
         [&](index_t r, index_t c) {

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/place.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/brute_force.hpp"
+#include "mwalimu/embedding/device_neighbors.hpp"
 #include "mwalimu/embedding/hnsw.hpp"
 #include "mwalimu/embedding/neighbor_list.hpp"
 #include "mwalimu/embedding/neighbor_tree.hpp"
@@ -24,8 +27,9 @@ enum class Metric {
 
 /// How neighbours are searched for.
 enum class NeighborSearch {
-  automatic,    ///< tree for few columns; brute force up to kBruteForceLimit; hnsw above, if there
-  brute_force,  ///< exact, O(n^2 d)
+  automatic,    ///< tree for few columns; brute force up to kBruteForceLimit, and on a device;
+                ///< hnsw above, if there
+  brute_force,  ///< exact, O(n^2 d); the only one that runs on a device
   tree,         ///< exact, for up to a dozen columns
   hnsw,         ///< approximate; recall is measured on 200 points
 };
@@ -37,11 +41,18 @@ inline constexpr double kBruteForceLimit = 3e11;
 
 namespace detail {
 
-inline NeighborSearch chosen_search(NeighborSearch asked, index_t n, index_t d) {
+/// Whether all pairs are measured on the device.
+inline bool searches_on(Device device, index_t k) {
+  return !device.is_cpu() && k <= kDeviceNeighborsLimit;
+}
+
+inline NeighborSearch chosen_search(NeighborSearch asked, index_t n, index_t d,
+                                    bool on_device = false) {
   if (asked != NeighborSearch::automatic) return asked;
   if (d <= kTreeColumns) return NeighborSearch::tree;
   const double pairs = static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(d);
-  return kHasHnsw && pairs > kBruteForceLimit ? NeighborSearch::hnsw : NeighborSearch::brute_force;
+  return kHasHnsw && pairs > kBruteForceLimit && !on_device ? NeighborSearch::hnsw
+                                                            : NeighborSearch::brute_force;
 }
 
 /// Share of the true neighbours of 200 points, drawn with a fixed seed, that the list has; a
@@ -74,20 +85,26 @@ inline double measured_recall(const Points& x, const NeighborList& list) {
 ///
 /// @param x  (n, d) finite points, 1 <= d.
 /// @param k  1 <= k <= n - 1.
+/// @param device  where brute force measures, for k <= kDeviceNeighborsLimit; else the Cpu does.
+/// Its
+///                distances may differ from the Cpu's in the last bit, and so may the order of
+///                ties.
 /// @return   exact in float arithmetic but for NeighborSearch::hnsw, whose recall is given; the
 /// same
 ///           for any number of threads.
 /// @throws ValueError  k out of range, n >= 2^31, a zero row with Metric::cosine, or
 ///                     NeighborSearch::hnsw in a program built without hnswlib.
+/// @throws DeviceError  there is no such device, or it has no room for the points.
 inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric = Metric::euclidean,
-                                      NeighborSearch search = NeighborSearch::automatic) {
+                                      NeighborSearch search = NeighborSearch::automatic,
+                                      Device device = Device::cpu()) {
   require<ValueError>(x.n() < index_t{1} << 31,
                       "nearest_neighbors: want fewer than 2^31 points, got ", x.n());
   require<ValueError>(k >= 1 && k < x.n(), "nearest_neighbors: want 1 <= k <= n - 1 = ", x.n() - 1,
                       ", got ", k);
   if (metric == Metric::cosine) {
     const std::vector<float> rows = normalised_rows(x);
-    return nearest_neighbors(Points(rows, x.n(), x.d()), k, Metric::euclidean, search);
+    return nearest_neighbors(Points(rows, x.n(), x.d()), k, Metric::euclidean, search, device);
   }
 
   NeighborList list{x.n(), k, {}, {}};
@@ -95,7 +112,8 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric 
   list.square_distance.resize(x.n() * k);
   std::int32_t* index = list.index.data();
   float* distance = list.square_distance.data();
-  switch (detail::chosen_search(search, x.n(), x.d())) {
+  const bool there = detail::searches_on(device, k);
+  switch (detail::chosen_search(search, x.n(), x.d(), there)) {
     case NeighborSearch::tree: {
       const detail::NeighborTree tree(x);
       share_out(x.n(), 64, [&](index_t begin, index_t end) {
@@ -117,8 +135,14 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric 
       list.recall = detail::measured_recall(x, list);
       break;
     default:
-      detail::brute_force(
-          x, x, [](index_t i) { return i; }, k, index, distance);
+      on_device(there ? device : Device::cpu(), [&](auto place) {
+        if constexpr (std::is_same_v<decltype(place), Gpu>) {
+          detail::device_brute_force(device, x.row(0), x.n(), x.d(), k, index, distance);
+        } else {
+          detail::brute_force(
+              x, x, [](index_t i) { return i; }, k, index, distance);
+        }
+      });
   }
   return list;
 }

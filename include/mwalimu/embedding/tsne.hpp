@@ -138,8 +138,8 @@ struct TsneInput {
 ///
 /// @param x        as for tsne().
 /// @param options  perplexity is the largest that tsne(input, ...) will be asked for; components,
-///                 metric, neighbor_search, pca_dims, start, given_start, jitter and seed count,
-///                 the rest does not.
+///                 metric, neighbor_search, pca_dims, start, given_start, jitter, seed and device
+///                 count, the rest does not.
 /// @throws  as tsne().
 inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
   detail::check_extents(x);
@@ -161,7 +161,7 @@ inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
   }
   input.start = detail::start_map(points, options, input.warnings);
   input.neighbors = nearest_neighbors(points, neighbors_for(largest, x.n()), options.metric,
-                                      options.neighbor_search);
+                                      options.neighbor_search, options.device);
   if (input.neighbors.recall < 0.99) {
     input.warnings.push_back(mwalimu::detail::concatenate(
         "the approximate search found ", 100 * input.neighbors.recall,

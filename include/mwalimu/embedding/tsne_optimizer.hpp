@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stop_token>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/affinities.hpp"
+#include "mwalimu/embedding/device_descent.hpp"
 #include "mwalimu/embedding/field_grid.hpp"
 #include "mwalimu/embedding/forces.hpp"
 #include "mwalimu/embedding/tsne_options.hpp"
@@ -19,11 +22,6 @@ namespace mwalimu::embedding {
 namespace detail {
 
 inline float sign(float x) { return static_cast<float>((x > 0) - (x < 0)); }
-
-inline bool uses_fft(const TsneOptions& o, index_t n) {
-  if (o.repulsion != Repulsion::automatic) return o.repulsion == Repulsion::fft;
-  return o.components == 2 && n > kExactRepulsionLimit;
-}
 
 /// One run's buffers, and the step. The state lives here axis by axis between iterations.
 class Descent {
@@ -46,8 +44,20 @@ class Descent {
   }
 
   const Coordinates& map() const { return y_; }
+  std::vector<float> rows() const { return y_.rows(); }
   TsneState state(int iteration) const {
     return {y_.rows(), update_.rows(), gain_.rows(), iteration, grid_.shape()};
+  }
+
+  /// Takes the steps from..until, fewer if `stop` was requested or a value is not finite any more.
+  Advance advance(int from, int until, const Plan& plan, const std::stop_token& stop) {
+    Advance at{from, 0};
+    while (at.iteration < until && !stop.stop_requested()) {
+      at.gradient_norm = step(plan.step(at.iteration));
+      ++at.iteration;
+      if (!std::isfinite(at.gradient_norm)) break;
+    }
+    return at;
   }
 
   /// y <- y + u, u <- momentum u - rate g F, F = exaggeration A - R / Z; then the mean is removed.
@@ -108,6 +118,11 @@ class Descent {
     const double z = repulsion(next_);
     return negative_entropy_ + stretch(p_, y_) + mass_ * std::log(z);
   }
+  /// The KL to report, and whether Z in it was summed over all pairs.
+  double final_kl(bool& exact) {
+    exact = n_ <= kExactKlLimit;
+    return exact ? exact_kl(p_, y_) : kl();
+  }
   /// Whether the map grew so wide that the grid's spacing had to grow too.
   bool coarse() const { return fft_ && grid_.coarse(); }
 
@@ -127,71 +142,47 @@ class Descent {
   std::vector<double> force_square_;
 };
 
-}  // namespace detail
-
-/// A state before the first iteration, from a start map (n, components).
-inline TsneState initial_state(std::vector<float> start) {
-  const std::size_t size = start.size();
-  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f), 0, {}};
-}
-
-/// Runs the iterations that `state` has not done yet.
-///
-/// @param p        joint probabilities of n points.
-/// @param state    initial_state(start), or the state of a result to go on from.
-/// @param options  those of the optimiser count: components, schedule, ..., stop. A run resumed
-///                 with the same options equals one that was not interrupted, bit for bit, but for
-///                 the no-progress rule, which starts afresh.
-/// @return  the map with its exact KL, and why it stopped.
-/// @throws ShapeError       the state does not fit n and components.
-/// @throws DivergenceError  a value is not finite any more; it carries the last good map.
-///
-/// Cost    per iteration n^2 pairs and one visit to every edge of P.
-/// Source  van der Maaten and Hinton 2008 (gains, momentum, early exaggeration); learning rate
-///         n / exaggeration: Belkina et al. 2019; step limit: openTSNE.
-inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptions& options) {
-  detail::check(options);
-  const index_t size = p.n * options.components;
-  require<ShapeError>(static_cast<index_t>(state.map.size()) == size &&
-                          state.update.size() == state.map.size() &&
-                          state.gain.size() == state.map.size(),
-                      "optimise: want a state of ", p.n, " x ", options.components, " values, got ",
-                      state.map.size(), ", ", state.update.size(), " and ", state.gain.size());
-  const detail::Plan plan = detail::plan(options, p.n);
+/// The iterations of optimise(), by Descent or its like on a device.
+template <class Steps>
+TsneResult optimise_by(Steps& descent, const Affinities& p, int iteration,
+                       const TsneOptions& options) {
+  const Plan plan = detail::plan(options, p.n);
   constexpr int kCheckEvery = 50;
+  const auto next_multiple = [](int at, int of) { return at / of * of + of; };
 
   TsneResult result;
   result.n = p.n;
   result.components = options.components;
   result.perplexity = p.perplexity;
-  detail::Descent descent(p, state, options);
   double best_kl = std::numeric_limits<double>::infinity();
-  int best_iteration = state.iteration;
-  int iteration = state.iteration;
+  int best_iteration = iteration;
   while (iteration < plan.total) {
-    if (options.stop.stop_requested()) {
-      result.reason = StopReason::cancelled;
-      break;
-    }
-    const bool early = iteration < plan.early;
-    result.gradient_norm = descent.step(plan.step(iteration));
-    ++iteration;
+    int until = std::min(plan.total, next_multiple(iteration, kCheckEvery));
+    if (options.callback) until = std::min(until, next_multiple(iteration, options.callback_every));
+    const Advance to = descent.advance(iteration, until, plan, options.stop);
+    if (to.iteration > iteration) result.gradient_norm = to.gradient_norm;
+    iteration = to.iteration;
     if (!std::isfinite(result.gradient_norm)) {
       throw DivergenceError(mwalimu::detail::concatenate(
                                 "tsne: a value is not finite at iteration ", iteration,
                                 "; lower learning_rate (the schedule's is ",
                                 detail::plan({.schedule = options.schedule}, p.n).main_step.rate,
                                 ") or start from a map near 0"),
-                            iteration, descent.map().rows());
+                            iteration, descent.rows());
+    }
+    if (iteration < until) {
+      result.reason = StopReason::cancelled;
+      break;
     }
 
+    const bool early = iteration <= plan.early;  // the step just taken
     const bool check = iteration % kCheckEvery == 0;
     const bool call = options.callback && iteration % options.callback_every == 0;
     if (!check && !call) continue;
     const double kl = descent.kl();
     if (check) result.trace.emplace_back(iteration, kl);
     if (call) {
-      const std::vector<float> map = descent.map().rows();
+      const std::vector<float> map = descent.rows();
       if (!options.callback({iteration, plan.total, early ? Phase::early_exaggeration : Phase::main,
                              kl, result.gradient_norm, map, p.perplexity})) {
         result.reason = StopReason::callback;
@@ -220,9 +211,47 @@ inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptio
   }
   result.state = descent.state(iteration);
   result.map = result.state.map;
-  result.kl_is_exact = p.n <= kExactKlLimit;
-  result.kl = result.kl_is_exact ? exact_kl(p, descent.map()) : descent.kl();
+  result.kl = descent.final_kl(result.kl_is_exact);
   return result;
+}
+
+}  // namespace detail
+
+/// A state before the first iteration, from a start map (n, components).
+inline TsneState initial_state(std::vector<float> start) {
+  const std::size_t size = start.size();
+  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f), 0, {}};
+}
+
+/// Runs the iterations that `state` has not done yet.
+///
+/// @param p        joint probabilities of n points.
+/// @param state    initial_state(start), or the state of a result to go on from.
+/// @param options  those of the optimiser count: components, schedule, ..., stop. A run resumed
+///                 with the same options equals one that was not interrupted, bit for bit, but for
+///                 the no-progress rule, which starts afresh.
+/// @return  the map with its exact KL, and why it stopped.
+/// @throws DeviceError      no such device, or a build without CUDA.
+/// @throws ShapeError       the state does not fit n and components.
+/// @throws DivergenceError  a value is not finite any more; it carries the last good map.
+///
+/// Cost    per iteration n^2 pairs and one visit to every edge of P.
+/// Source  van der Maaten and Hinton 2008 (gains, momentum, early exaggeration); learning rate
+///         n / exaggeration: Belkina et al. 2019; step limit: openTSNE.
+inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptions& options) {
+  detail::check(options);
+  const index_t size = p.n * options.components;
+  require<ShapeError>(static_cast<index_t>(state.map.size()) == size &&
+                          state.update.size() == state.map.size() &&
+                          state.gain.size() == state.map.size(),
+                      "optimise: want a state of ", p.n, " x ", options.components, " values, got ",
+                      state.map.size(), ", ", state.update.size(), " and ", state.gain.size());
+  return on_device(options.device, [&](auto place) {
+    using Steps = std::conditional_t<std::is_same_v<decltype(place), Cpu>, detail::Descent,
+                                     detail::DeviceDescent>;
+    Steps descent(p, state, options);
+    return detail::optimise_by(descent, p, state.iteration, options);
+  });
 }
 
 }  // namespace mwalimu::embedding

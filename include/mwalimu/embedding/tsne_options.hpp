@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/core/place.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/affinities.hpp"
 #include "mwalimu/embedding/field_grid.hpp"
@@ -43,6 +44,8 @@ enum class Repulsion {
 /// Points up to which Repulsion::automatic takes exact sums of two components. There the two take
 /// about the same time on one core (tsne_bench --repulsion, docs/tsne.md), and exact ones have no error.
 inline constexpr index_t kExactRepulsionLimit = 2500;
+/// The same on a CUDA device: an estimate, not measured yet.
+inline constexpr index_t kDeviceExactRepulsionLimit = 20000;
 /// Points up to which the KL that is reported takes Z over all pairs: 7 s of one core at the limit.
 inline constexpr index_t kExactKlLimit = 200000;
 enum class Phase { early_exaggeration, main };
@@ -107,6 +110,10 @@ struct TsneOptions {
   Repulsion repulsion = Repulsion::automatic;
   double grid_spacing = 1.0 / 3;  ///< of Repulsion::fft, in units of the map, see FieldGrid
 
+  /// Where the iterations run and neighbours are searched for, see nearest_neighbors(). On a CUDA
+  /// device `stop` is looked at when a step is queued, up to 50 ahead of the device.
+  Device device = Device::cpu();
+
   double min_gradient_norm = 0;           ///< stop the main phase below it; 0: never
   int iterations_without_progress = 300;  ///< of KL, checked every 50; 0: never stop for it
   int callback_every = 50;
@@ -131,7 +138,7 @@ struct TsneResult {
   index_t neighbors = 0, pca_dims = 0;
   double neighbor_recall = 1;  ///< measured where neighbours were searched approximately
   double kl = 0;               ///< in nats, with Z over all pairs if kl_is_exact
-  bool kl_is_exact = true;     ///< up to kExactKlLimit points; above, Z is that of the grid
+  bool kl_is_exact = true;     ///< on a device, and up to kExactKlLimit points; else Z is the grid's
   double gradient_norm = 0;    ///< |dKL/dY| of the last step
   int iterations = 0;
   Repulsion repulsion = Repulsion::exact;  ///< what was used
@@ -181,6 +188,18 @@ inline void check(const TsneOptions& o) {
                       ">= 0 and callback_every >= 1, got ",
                       o.jitter, ", ", o.pca_dims, ", ", o.min_gradient_norm, ", ",
                       o.iterations_without_progress, " and ", o.callback_every);
+}
+
+/// Where a descent has got to.
+struct Advance {
+  int iteration;         ///< done by now, or the one that failed
+  double gradient_norm;  ///< of the last of them; not finite if it failed
+};
+
+inline bool uses_fft(const TsneOptions& o, index_t n) {
+  if (o.repulsion != Repulsion::automatic) return o.repulsion == Repulsion::fft;
+  return o.components == 2 &&
+         n > (o.device.is_cpu() ? kExactRepulsionLimit : kDeviceExactRepulsionLimit);
 }
 
 /// The schedule with the caller's wishes applied.
