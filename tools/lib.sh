@@ -14,8 +14,6 @@ configure() {
     if ! { mkdir -p "$cache" && [ -w "$cache" ]; } 2> /dev/null; then
       export CCACHE_DIR=$root/build/ccache
     fi
-    # What one clone compiled serves another.
-    export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
   fi
   (cd "$root" && cmake --preset "$1" "${launcher[@]}")
 }
