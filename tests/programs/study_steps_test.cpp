@@ -243,12 +243,13 @@ TEST_F(StudySteps, DistilWritesItsRounds) {
 
 TEST_F(StudySteps, EvaluateAgreesWithFinetune) {
   EXPECT_EQ(run({"evaluate", "--data", data(), "--classifier",
-                 path("finetuned/classifier.safetensors"), "--out", path("evaluated")}),
+                 path("finetuned/classifier.safetensors"), "--out", path("evaluated"),
+                 "--bootstrap", "0"}),
             0);
   EXPECT_EQ(json("evaluated/metrics.json"), json("finetuned/metrics.json"));
   EXPECT_EQ(run({"evaluate", "--data", data(), "--classifier",
-                 path("finetuned/classifier.safetensors"), "--out", path("evaluated_tta"), "--tta",
-                 "2"}),
+                 path("finetuned/classifier.safetensors"), "--out", path("evaluated_tta"),
+                 "--bootstrap", "0", "--tta", "2"}),
             0);
   EXPECT_NE(json("evaluated_tta/metrics.json"), json("finetuned/metrics.json"));
 }
