@@ -135,12 +135,11 @@ TEST(EncoderGolden, NamesAndShapesAreThoseOfTheManifest) {
     SCOPED_TRACE(arch);
     Encoder encoder(encoder_options(arch));
     std::vector<std::pair<std::string, golden::Shape>> params, buffers;
-    nn::walk(encoder, [&](const std::string& path, auto& child) {
-      using Child = std::remove_cvref_t<decltype(child)>;
-      if constexpr (std::is_same_v<Child, nn::Parameter>) {
-        params.emplace_back(path, test::extents(child.shape()));
-      } else if constexpr (std::is_same_v<Child, Tensor<float>>) {
-        buffers.emplace_back(path, test::extents(child.shape()));
+    nn::walk(encoder, [&](const std::string& path, nn::Child child) {
+      if (const auto* parameter = child.as<nn::Parameter>()) {
+        params.emplace_back(path, test::extents(parameter->shape()));
+      } else if (const auto* buffer = child.as<Tensor<float>>()) {
+        buffers.emplace_back(path, test::extents(buffer->shape()));
       }
     });
     EXPECT_EQ(params, golden::arch_tensors(arch, "params"));

@@ -20,16 +20,15 @@ inline void assign(Tensor<float>& tensor, const std::vector<float>& values) {
 /// Fills every parameter and float buffer by the golden rule, names taken relative to `module`.
 template <class M>
 void fill_golden(M& module, const std::string& salt, const std::string& prefix = "") {
-  nn::walk(module, [&](const std::string& path, auto& child) {
+  nn::walk(module, [&](const std::string& path, nn::Child child) {
     const auto filled = [&](const Shape& shape) {
       const auto e = extents(shape);
       return golden::fill(prefix + path, e, golden::fill_kind_of(path, e), salt);
     };
-    using Child = std::remove_cvref_t<decltype(child)>;
-    if constexpr (std::is_same_v<Child, nn::Parameter>) {
-      assign(child.mutable_value(), filled(child.shape()));
-    } else if constexpr (std::is_same_v<Child, Tensor<float>>) {
-      assign(child, filled(child.shape()));
+    if (auto* parameter = child.as<nn::Parameter>()) {
+      assign(parameter->mutable_value(), filled(parameter->shape()));
+    } else if (auto* buffer = child.as<Tensor<float>>()) {
+      assign(*buffer, filled(buffer->shape()));
     }
   });
 }
@@ -76,10 +75,9 @@ void clear_gradients(M& module) {
 template <class M>
 std::map<std::string, Tensor<float>> tensors_by_name(M& module) {
   std::map<std::string, Tensor<float>> found;
-  nn::walk(module, [&](const std::string& path, auto& child) {
-    using Child = std::remove_cvref_t<decltype(child)>;
-    if constexpr (std::is_same_v<Child, nn::Parameter>) found.emplace(path, child.value());
-    if constexpr (std::is_same_v<Child, Tensor<float>>) found.emplace(path, child);
+  nn::walk(module, [&](const std::string& path, nn::Child child) {
+    if (const auto* parameter = child.as<nn::Parameter>()) found.emplace(path, parameter->value());
+    if (const auto* buffer = child.as<Tensor<float>>()) found.emplace(path, *buffer);
   });
   return found;
 }

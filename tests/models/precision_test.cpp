@@ -83,11 +83,8 @@ TEST(Precision, WeightsAreThoseOfTheLastStep) {
   const auto expect_fresh = [&](const char* change) {
     Classifier fresh = small_classifier();
     const auto now = test::tensors_by_name(model);
-    nn::walk(fresh, [&](const std::string& path, auto& child) {
-      using Child = std::remove_cvref_t<decltype(child)>;
-      if constexpr (std::is_same_v<Child, nn::Parameter>) {
-        child.mutable_value().copy_from(now.at(path));
-      }
+    nn::for_each_parameter(fresh, [&](const std::string& path, nn::Parameter& parameter) {
+      parameter.mutable_value().copy_from(now.at(path));
     });
     nn::set_training(fresh, true);
     const NoGrad no_grad;

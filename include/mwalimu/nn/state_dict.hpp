@@ -18,20 +18,20 @@ namespace detail {
 /// Calls f(path, const Tensor&) for every parameter's value and every buffer, in state_dict order.
 template <Module M, class F>
 void for_each_state_tensor(M& module, F&& f) {
-  walk(module, [&](const std::string& path, auto& child) {
-    using Child = std::remove_cvref_t<decltype(child)>;
-    if constexpr (std::is_same_v<Child, Parameter>) f(path, child.value());
-    if constexpr (Buffer<Child>) f(path, std::as_const(child));
+  walk(module, [&](const std::string& path, Child child) {
+    if (const auto* parameter = child.as<Parameter>()) f(path, parameter->value());
+    if (const auto* floats = child.as<Tensor<float>>()) f(path, *floats);
+    if (const auto* integers = child.as<Tensor<std::int64_t>>()) f(path, *integers);
   });
 }
 
 /// The same tensors, to be overwritten.
 template <Module M, class F>
 void for_each_mutable_state_tensor(M& module, F&& f) {
-  walk(module, [&](const std::string& path, auto& child) {
-    using Child = std::remove_cvref_t<decltype(child)>;
-    if constexpr (std::is_same_v<Child, Parameter>) f(path, child.mutable_value());
-    if constexpr (Buffer<Child>) f(path, child);
+  walk(module, [&](const std::string& path, Child child) {
+    if (auto* parameter = child.as<Parameter>()) f(path, parameter->mutable_value());
+    if (auto* floats = child.as<Tensor<float>>()) f(path, *floats);
+    if (auto* integers = child.as<Tensor<std::int64_t>>()) f(path, *integers);
   });
 }
 
