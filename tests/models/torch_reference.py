@@ -3,11 +3,11 @@
 
 Makes a classifier with random values, or loads one of ours, and says what it computes:
 
-    torch_reference.py make ARCH WIDTH CHANNELS POOL    writes theirs.pth (the encoder's state_dict)
-    torch_reference.py load ARCH WIDTH CHANNELS POOL    reads ours.safetensors (a classifier)
+    torch_reference.py make ARCH WIDTH CHANNELS POOL       writes encoder.pth and classifier.pth
+    torch_reference.py load ARCH WIDTH CHANNELS POOL FILE  reads a classifier, .safetensors or .pth
 
-Both read x.npz (x: N x H x W x C) and write y.npz: features of the encoder, logits of the classifier
-(load), each in evaluation, and the features in training (make).
+Both read x.npz (x: N x H x W x C) and write y.npz: features of the encoder and logits of the
+classifier in evaluation, and (make) the encoder's features in training.
 """
 
 import json
@@ -164,33 +164,44 @@ def load_safetensors(path):
     return tensors
 
 
+def load_tensors(path):
+    if path.endswith(".safetensors"):
+        return load_safetensors(path)
+    return torch.load(path, map_location="cpu")
+
+
+def fill(model):
+    torch.manual_seed(3)
+    for m in model.modules():
+        if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):  # as if trained
+            m.weight.uniform_(0.5, 1.5)
+            m.bias.normal_(0, 0.1)
+            m.running_mean.normal_(0, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+        elif isinstance(m, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(m.weight)
+
+
 def main():
-    command, arch, width, channels, pool = sys.argv[1:]
+    command, arch, width, channels, pool, *file = sys.argv[1:]
     encoder = make_encoder(arch, int(width), int(channels), pool)
     x = torch.from_numpy(numpy.load("x.npz")["x"]).permute(0, 3, 1, 2)
     results = {}
     with torch.no_grad():
         if command == "load":
-            tensors = load_safetensors("ours.safetensors")
+            tensors = load_tensors(file[0])
             classes, features = tensors["1.6.weight"].shape[0], tensors["1.0.weight"].shape[0]
             model = nn.Sequential(encoder, make_head(features, classes))
             model.load_state_dict(tensors, strict=True)
-            model.eval()
-            results["logits"] = model(x)
         else:
-            torch.manual_seed(3)
-            for m in encoder.modules():
-                if isinstance(m, nn.BatchNorm2d):  # as if trained
-                    m.weight.uniform_(0.5, 1.5)
-                    m.bias.normal_(0, 0.1)
-                    m.running_mean.normal_(0, 0.1)
-                    m.running_var.uniform_(0.5, 1.5)
-                elif isinstance(m, nn.Conv2d):
-                    nn.init.kaiming_normal_(m.weight)
-            torch.save(encoder.state_dict(), "theirs.pth")
+            model = nn.Sequential(encoder, make_head(encoder.eval()(x).shape[1], 4))
+            fill(model)
+            torch.save(encoder.state_dict(), "encoder.pth")
+            torch.save(model.state_dict(), "classifier.pth")
             results["train"] = encoder.train()(x)
-            encoder.load_state_dict(torch.load("theirs.pth"))
-        results["features"] = encoder.eval()(x)
+            model.load_state_dict(torch.load("classifier.pth"))
+        model.eval()
+        results["features"], results["logits"] = encoder(x), model(x)
     numpy.savez("y.npz", **{name: y.numpy() for name, y in results.items()})
 
 
