@@ -72,6 +72,114 @@ TEST(Neighbors, SameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(lists[0].square_distance, lists[2].square_distance);
 }
 
+// --- By products of matrices: what they sort out must not be missed ------------------------------
+
+struct Found {
+  std::vector<std::int32_t> index;
+  std::vector<float> distance;
+};
+Found by_products(const Points& x, index_t k) {
+  Found out{std::vector<std::int32_t>(x.n() * k), std::vector<float>(x.n() * k)};
+  detail::product_search(
+      x, x, [](index_t i) { return i; }, k, out.index.data(), out.distance.data());
+  return out;
+}
+
+TEST(Products, MatchFp64ReferenceWithTies) {
+  // Around a block of 256 queries and one of 1,024 points; whole numbers: distances are exact.
+  for (const index_t n : {40, 256, 1023, 1025, 1300}) {
+    for (const index_t d : {1, 15, 33, 64}) {
+      std::vector<float> x = normal_points(n, d, static_cast<std::uint64_t>(n * 100 + d));
+      for (float& v : x) v = std::round(2 * v);
+      const Points points(x, n, d);
+      const index_t k = std::min<index_t>(n - 1, 50);
+      const Found found = by_products(points, k);
+      for (index_t i = 0; i < n; i += 7) {
+        const auto want = sorted_others(points, i);
+        for (index_t r = 0; r < k; ++r) {
+          ASSERT_EQ(found.index[i * k + r], want[r].second) << n << " " << d << " " << i;
+          ASSERT_EQ(found.distance[i * k + r], static_cast<float>(want[r].first));
+        }
+      }
+    }
+  }
+}
+
+TEST(Products, NoNeighbourIsLostWhereTheyHaveNoDigitsLeft) {
+  // Two heaps a thousand apart: |c|^2 - 2 q.c is a million, the distances within a heap a
+  // hundred-thousandth. And one point so far away that nothing can be sorted out at all.
+  const index_t n = 700, d = 20, k = 30;
+  for (const float outlier : {0.0f, 1e7f}) {
+    std::vector<float> x = normal_points(n, d, 51);
+    for (index_t i = 0; i < n; ++i) {
+      for (index_t c = 0; c < d; ++c) x[i * d + c] = 1e-3f * x[i * d + c] + (i % 2 == 0 ? 0 : 1e3f);
+    }
+    x[5] += outlier;
+    const Points points(x, n, d);
+    const Found found = by_products(points, k);
+    for (index_t i = 0; i < n; ++i) {
+      const auto want = sorted_others(points, i);
+      for (index_t r = 0; r < k; ++r) {
+        ASSERT_NEAR(found.distance[i * k + r], want[r].first, 1e-5 * want[r].first) << i << " " << r;
+      }
+    }
+  }
+}
+
+TEST(Products, ConstantAndTinyData) {
+  const std::vector<float> same(600 * 12, -7.25f);
+  const Found found = by_products(Points(same, 600, 12), 20);
+  EXPECT_EQ(found.index[0], 1);  // ties by the smaller index, itself left out
+  EXPECT_EQ(found.index[599 * 20 + 19], 19);
+  EXPECT_EQ(found.distance[599 * 20 + 19], 0);
+  std::vector<float> x = normal_points(600, 12, 52);
+  for (float& v : x) v *= 1e-18f;  // squares near the smallest normal number
+  const Points tiny(x, 600, 12);
+  const Found near = by_products(tiny, 5);
+  for (index_t i = 0; i < 600; i += 50) {
+    const double want = sorted_others(tiny, i)[0].first;
+    EXPECT_NEAR(near.distance[i * 5], want, 1e-5 * want);
+  }
+}
+
+TEST(Products, TakeTheDirectSearchsPlaceFromAThousandPointsOn) {
+  EXPECT_TRUE(detail::by_products(1000, 1000, 64, 90));
+  EXPECT_FALSE(detail::by_products(999, 999, 64, 90));
+  EXPECT_FALSE(detail::by_products(5000, 200, 64, 90));   // a sample of queries
+  EXPECT_FALSE(detail::by_products(1000, 1000, 64, 400));  // nearly all are kept
+  const index_t n = 1500, d = 40, k = 90;
+  const std::vector<float> x = test::clustered_points(n, d, 6, 4, 53);
+  const Points points(x, n, d);
+  const NeighborList list =
+      nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::brute_force);
+  EXPECT_EQ(list.index, by_products(points, k).index);
+  std::vector<std::int32_t> index(n * k);
+  std::vector<float> distance(n * k);
+  detail::brute_force(
+      points, points, [](index_t i) { return i; }, k, index.data(), distance.data());
+  index_t other = 0;
+  for (index_t e = 0; e < n * k; ++e) {
+    ASSERT_NEAR(list.square_distance[e], distance[e], 2e-6f * distance[e]);
+    other += list.index[e] != index[e];
+  }
+  EXPECT_LE(other, 60);  // of 135,000: ties within rounding change places
+  // Queries that are not the points: the same search, nobody left out.
+  const NeighborList own = nearest_to(points, points, 5);
+  for (index_t i = 0; i < n; ++i) {
+    ASSERT_EQ(own.index[i * 5], i);
+    ASSERT_EQ(own.square_distance[i * 5], 0);
+    ASSERT_EQ(own.square_distance[i * 5 + 1], list.square_distance[i * k]);
+  }
+}
+
+TEST(Products, DistancesAreTheSameBothWays) {
+  const index_t n = 1000, d = 77;
+  const std::vector<float> x = normal_points(n, d, 54);
+  for (index_t i = 1; i < n; ++i) {
+    EXPECT_EQ(detail::row_distance(&x[0], &x[i * d], d), detail::row_distance(&x[i * d], &x[0], d));
+  }
+}
+
 TEST(Neighbors, DuplicatesAreNeighboursAtDistanceZero) {
   const std::vector<float> x{1, 2, 5, 5, 1, 2, 1, 2};
   const NeighborList list = nearest_neighbors(Points(x, 4, 2), 2);

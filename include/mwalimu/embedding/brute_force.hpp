@@ -1,8 +1,8 @@
-// embedding/brute_force: nearest neighbours by measuring all pairs.
+// embedding/brute_force: nearest neighbours by measuring all pairs, for few points, few queries or
+// few columns; product_search.hpp is for many.
 //
-// Distances are summed directly, sum (a - b)^2, not as |a|^2 + |b|^2 - 2ab: no digits cancel,
-// D(i,j) == D(j,i) bit for bit, and a subtraction and a fused multiply-add go to different ports,
-// so the direct form costs little more than a matrix product would.
+// Distances are summed directly, sum (a - b)^2, not as |a|^2 + |b|^2 - 2ab: no digits cancel, and
+// D(i,j) == D(j,i) bit for bit.
 #pragma once
 
 #include <algorithm>
