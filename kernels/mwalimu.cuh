@@ -1,10 +1,5 @@
 // mwalimu.cuh: the device's half by inclusion, for programs compiled by nvcc (mwalimu::cuda). Others
 // link mwalimu::kernels and need none of it.
-//
-// Not here: convolutions and linear layers. Their operations include oneDNN's C++ header for the Cpu,
-// and nvcc 13.0 dies of an internal error on that of oneDNN 2.6 as C++20 (std::vector over an unnamed
-// C struct, with the library of g++ 12). Code that calls them is compiled by the C++ compiler and links
-// mwalimu::kernels.
 #pragma once
 
 #include "accumulate.cuh"
@@ -35,5 +30,7 @@
 #include "tsne_forces.cuh"
 #include "tsne_grid.cuh"
 #include "weight_average.cuh"
+#include "mwalimu/gpu/conv2d.hpp"
 #include "mwalimu/gpu/cublaslt.hpp"
 #include "mwalimu/gpu/cudnn_device.hpp"
+#include "mwalimu/gpu/linear.hpp"

@@ -384,12 +384,7 @@ TEST(Conv2d, ErrorsSayWhatDoesNotFit) {
 
 TEST(Conv2d, OneDnnsRefusalIsADnnlError) {
   expect_error<DnnlError>(
-      [] {
-        cpu::dnnl_call("conv2d forward", [] {
-          return dnnl::memory::desc({1, 2, 3}, dnnl::memory::data_type::f32,
-                                    dnnl::memory::format_tag::nhwc);
-        });
-      },
+      [] { (void)cpu::dnnl_layout("conv2d forward", dnnl_f32, {1, 2, 3, -4}, dnnl_nhwc); },
       "conv2d forward: oneDNN: ");
 }
 
@@ -534,18 +529,24 @@ void expect_packed_as_onednn_does(const Problem& p) {
   const Shape& s = weight.strides();
   const index_t g = p.options.groups, O = p.Cout / g, I = p.Cin / g;
   const auto type = cpu::dnnl_type<T>();
-  const dnnl::memory::desc plain =
-      g == 1 ? dnnl::memory::desc({O, I, p.kh, p.kw}, type, {s[0], s[1], s[2], s[3]})
-             : dnnl::memory::desc({g, O, I, p.kh, p.kw}, type, {O * s[0], s[0], s[1], s[2], s[3]});
+  const cpu::DnnlLayout plain =
+      g == 1 ? cpu::dnnl_layout("plain", type, {O, I, p.kh, p.kw}, {s[0], s[1], s[2], s[3]})
+             : cpu::dnnl_layout("plain", type, {g, O, I, p.kh, p.kw},
+                                {O * s[0], s[0], s[1], s[2], s[3]});
   using enum cpu::Conv2dDirection;
   for (const auto direction : {forward, backward_data}) {
     const auto made = cpu::detail::conv2d_primitive<T>(direction, array(p.x()), array(p.weight()),
                                                        array(output_shape(p)), p.options);
     const auto count = made->weight_layout.count;
     auto want = Tensor<T>::full({count}, T(std::numeric_limits<float>::quiet_NaN()));
-    auto from = cpu::wrap(plain, weight.data()), to = cpu::wrap(made->weight, want.data());
-    dnnl::reorder(from, to).execute(cpu::stream(), from, to);
-    cpu::stream().wait();
+    const auto attributes = cpu::user_scratchpad("reorder");
+    const auto chosen = cpu::dnnl_make<cpu::DnnlPrimitiveDescriptor>(
+        "reorder", dnnl_reorder_primitive_desc_create, &plain, cpu::engine(), &made->weight,
+        cpu::engine(), attributes.get());
+    cpu::execute("reorder",
+                 cpu::dnnl_make<cpu::DnnlPrimitive>("reorder", dnnl_primitive_create, chosen.get()),
+                 cpu::dnnl_layout_of(chosen, dnnl_query_scratchpad_md),
+                 {{DNNL_ARG_FROM, plain, weight.data()}, {DNNL_ARG_TO, made->weight, want.data()}});
     auto got = Tensor<T>::full({count}, T(std::numeric_limits<float>::quiet_NaN()));
     cpu::pack_weights<T>(std::as_const(weight).template view<4>(), made->weight_layout, got.data());
     EXPECT_EQ(std::memcmp(got.data(), want.data(), static_cast<std::size_t>(count) * sizeof(T)), 0)

@@ -25,7 +25,7 @@ enum class Conv2dDirection { forward, backward_data, backward_weight };
 /// All that shapes a convolution primitive.
 struct Conv2dKey {
   Conv2dDirection direction;
-  dnnl::memory::data_type type;           ///< of images and weights; the weights' gradient is float
+  dnnl_data_type_t type;                  ///< of images and weights; the weights' gradient is float
   std::array<index_t, 4> x, weight, out;  ///< (N, H, W, C), (O, I, kh, kw), (N, Ho, Wo, O)
   index_t stride, padding, groups;
   int threads;
@@ -36,7 +36,7 @@ struct Conv2dKey {
                    weight[0], weight[2], weight[3], stride, padding, groups, threads);
   }
   friend std::ostream& operator<<(std::ostream& out, const Conv2dKey& key) {
-    return out << (key.type == dnnl::memory::data_type::f32 ? "" : "bfloat16 ") << key.x[0] << 'x'
+    return out << (key.type == dnnl_f32 ? "" : "bfloat16 ") << key.x[0] << 'x'
                << key.x[1] << 'x' << key.x[2] << 'x' << key.x[3] << " -> " << key.weight[0]
                << ", kernel " << key.weight[2] << 'x' << key.weight[3] << ", stride " << key.stride
                << ", padding " << key.padding << ", groups " << key.groups;
@@ -45,16 +45,15 @@ struct Conv2dKey {
 
 /// A convolution in one direction, ready to run.
 struct Conv2dPrimitive {
-  dnnl::primitive primitive;
-  dnnl::memory::desc x, weight, out, scratchpad;
+  DnnlPrimitive primitive;
+  DnnlLayout x, weight, out, scratchpad;
   ops::WeightLayout weight_layout;
 };
 
 namespace detail {
 
 /// oneDNN's description of blocked (O, I, kh, kw) or (g, O, I, kh, kw) weights in our words.
-inline ops::WeightLayout weight_layout(const dnnl::memory::desc& described, bool grouped) {
-  const dnnl_memory_desc_t& md = described.data;
+inline ops::WeightLayout weight_layout(const DnnlLayout& md, bool grouped) {
   const auto& blocking = md.format_desc.blocking;
   const int first = grouped ? 1 : 0;
   ops::WeightLayout layout;
@@ -67,8 +66,8 @@ inline ops::WeightLayout weight_layout(const dnnl::memory::desc& described, bool
   layout.stride_i = blocking.strides[first + 1];
   layout.stride_h = blocking.strides[first + 2];
   layout.stride_w = blocking.strides[first + 3];
-  layout.count = static_cast<index_t>(described.get_size() /
-                                      dnnl::memory::data_type_size(described.data_type()));
+  layout.count =
+      static_cast<index_t>(dnnl_memory_desc_get_size(&md) / (md.data_type == dnnl_f32 ? 4 : 2));
   index_t step = 1;
   for (int k = blocking.inner_nblks - 1; k >= 0; --k) {
     const auto dimension = blocking.inner_idxs[k] - first;  // -1: the groups
@@ -91,53 +90,60 @@ inline ops::WeightLayout weight_layout(const dnnl::memory::desc& described, bool
   return layout;
 }
 
+inline const char* name_of(Conv2dDirection direction) {
+  switch (direction) {
+    case Conv2dDirection::forward: return "conv2d forward";
+    case Conv2dDirection::backward_data: return "conv2d backward data";
+    case Conv2dDirection::backward_weight: return "conv2d backward weight";
+  }
+  return "conv2d";
+}
+
 inline Conv2dPrimitive make_conv2d(const Conv2dKey& key) {
-  using Memory = dnnl::memory;
-  using Tag = Memory::format_tag;
+  const char* const name = name_of(key.direction);
   const auto image = [&](const std::array<index_t, 4>& nhwc) {
-    return Memory::desc({nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, key.type, Tag::nhwc);
+    return dnnl_layout(name, key.type, {nhwc[0], nhwc[3], nhwc[1], nhwc[2]}, dnnl_nhwc);
   };
   const auto& w = key.weight;
   const index_t g = key.groups;
   const auto x = image(key.x), out = image(key.out);
-  const auto any_layout = [&](Memory::data_type type) {
-    return g == 1 ? Memory::desc({w[0], w[1], w[2], w[3]}, type, Tag::any)
-                  : Memory::desc({g, w[0] / g, w[1], w[2], w[3]}, type, Tag::any);
+  const auto any_layout = [&](dnnl_data_type_t type) {
+    return g == 1 ? dnnl_layout(name, type, {w[0], w[1], w[2], w[3]}, dnnl_format_tag_any)
+                  : dnnl_layout(name, type, {g, w[0] / g, w[1], w[2], w[3]}, dnnl_format_tag_any);
   };
   const auto weight = any_layout(key.type);
-  const Memory::dims strides{key.stride, key.stride}, padding{key.padding, key.padding};
-  constexpr auto kDirect = dnnl::algorithm::convolution_direct;
-  const auto attributes = user_scratchpad();
+  const dnnl_dims_t strides{key.stride, key.stride}, padding{key.padding, key.padding};
+  const auto attributes = user_scratchpad(name);
 
-  const dnnl::convolution_forward::primitive_desc forward(
-      {dnnl::prop_kind::forward_training, kDirect, x, weight, out, strides, padding, padding},
-      attributes, engine());
-  const auto ready = [&](const char* direction, const auto& descriptor, auto primitive,
-                         const Memory::desc& weights) {
-    record_implementation({mwalimu::detail::concatenate("conv2d ", direction),
-                           descriptor.impl_info_str(), mwalimu::detail::concatenate(key)});
-    return Conv2dPrimitive{
-        std::move(primitive),         x, weights, out, descriptor.scratchpad_desc(),
-        weight_layout(weights, g > 1)};
-  };
-  switch (key.direction) {
-    case Conv2dDirection::forward:
-      return ready("forward", forward, dnnl::convolution_forward(forward), forward.weights_desc());
-    case Conv2dDirection::backward_data: {
-      const dnnl::convolution_backward_data::primitive_desc backward(
-          {kDirect, x, weight, out, strides, padding, padding}, attributes, engine(), forward);
-      return ready("backward data", backward, dnnl::convolution_backward_data(backward),
-                   backward.weights_desc());
-    }
-    case Conv2dDirection::backward_weight: {
-      const dnnl::convolution_backward_weights::primitive_desc backward(
-          {kDirect, x, any_layout(Memory::data_type::f32), out, strides, padding, padding},
-          attributes, engine(), forward);
-      return ready("backward weight", backward, dnnl::convolution_backward_weights(backward),
-                   backward.diff_weights_desc());
-    }
+  dnnl_convolution_desc_t convolution;
+  dnnl_check(name, dnnl_convolution_forward_desc_init(
+                       &convolution, dnnl_forward_training, dnnl_convolution_direct, &x, &weight,
+                       nullptr, &out, strides, padding, padding));
+  auto chosen = dnnl_describe(name, convolution, attributes);
+  auto weight_operand = dnnl_query_weights_md;
+  if (key.direction == Conv2dDirection::backward_data) {
+    const auto forward = std::move(chosen);
+    dnnl_check(name, dnnl_convolution_backward_data_desc_init(&convolution, dnnl_convolution_direct,
+                                                              &x, &weight, &out, strides, padding,
+                                                              padding));
+    chosen = dnnl_describe(name, convolution, attributes, forward.get());
+  } else if (key.direction == Conv2dDirection::backward_weight) {
+    const auto forward = std::move(chosen);
+    const auto gradient = any_layout(dnnl_f32);
+    dnnl_check(name, dnnl_convolution_backward_weights_desc_init(
+                         &convolution, dnnl_convolution_direct, &x, &gradient, nullptr, &out,
+                         strides, padding, padding));
+    chosen = dnnl_describe(name, convolution, attributes, forward.get());
+    weight_operand = dnnl_query_diff_weights_md;
   }
-  mwalimu::detail::fail<ValueError>("conv2d: no such direction");
+  record_implementation({name, dnnl_implementation(chosen), mwalimu::detail::concatenate(key)});
+  const auto weights = dnnl_layout_of(chosen, weight_operand);
+  return {dnnl_make<DnnlPrimitive>(name, dnnl_primitive_create, chosen.get()),
+          x,
+          weights,
+          out,
+          dnnl_layout_of(chosen, dnnl_query_scratchpad_md),
+          weight_layout(weights, g > 1)};
 }
 
 inline std::shared_ptr<const Conv2dPrimitive> conv2d_primitive(const Conv2dKey& key) {
@@ -177,46 +183,40 @@ template <class T>
 void conv2d_dnnl_forward(View<const T, 4> x, View<const T, 4> weight,
                          const ops::Conv2dOptions& options, ops::PackedWeights* packed,
                          View<T, 4> out) {
-  dnnl_call("conv2d forward", [&] {
-    const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::forward, x.extents(),
-                                                  weight.extents(), out.extents(), options);
-    const auto w = detail::packed_copy(weight, conv->weight_layout, packed);
-    execute(conv->primitive, conv->scratchpad,
-            {{DNNL_ARG_SRC, wrap(conv->x, x.data())},
-             {DNNL_ARG_WEIGHTS, wrap(conv->weight, w.get())},
-             {DNNL_ARG_DST, wrap(conv->out, out.data())}});
-  });
+  const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::forward, x.extents(),
+                                                weight.extents(), out.extents(), options);
+  const auto w = detail::packed_copy(weight, conv->weight_layout, packed);
+  execute("conv2d forward", conv->primitive, conv->scratchpad,
+          {{DNNL_ARG_SRC, conv->x, x.data()},
+           {DNNL_ARG_WEIGHTS, conv->weight, w.get()},
+           {DNNL_ARG_DST, conv->out, out.data()}});
 }
 template <class T>
 void conv2d_dnnl_backward_data(View<const T, 4> dout, View<const T, 4> weight,
                                const ops::Conv2dOptions& options, ops::PackedWeights* packed,
                                View<T, 4> dx) {
-  dnnl_call("conv2d backward data", [&] {
-    const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::backward_data, dx.extents(),
-                                                  weight.extents(), dout.extents(), options);
-    const auto w = detail::packed_copy(weight, conv->weight_layout, packed);
-    execute(conv->primitive, conv->scratchpad,
-            {{DNNL_ARG_DIFF_DST, wrap(conv->out, dout.data())},
-             {DNNL_ARG_WEIGHTS, wrap(conv->weight, w.get())},
-             {DNNL_ARG_DIFF_SRC, wrap(conv->x, dx.data())}});
-  });
+  const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::backward_data, dx.extents(),
+                                                weight.extents(), dout.extents(), options);
+  const auto w = detail::packed_copy(weight, conv->weight_layout, packed);
+  execute("conv2d backward data", conv->primitive, conv->scratchpad,
+          {{DNNL_ARG_DIFF_DST, conv->out, dout.data()},
+           {DNNL_ARG_WEIGHTS, conv->weight, w.get()},
+           {DNNL_ARG_DIFF_SRC, conv->x, dx.data()}});
 }
 template <class T>
 void conv2d_dnnl_backward_weight(View<const T, 4> x, View<const T, 4> dout,
                                  const ops::Conv2dOptions& options, bool accumulate,
                                  View<float, 4> dweight) {
-  dnnl_call("conv2d backward weight", [&] {
-    const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::backward_weight, x.extents(),
-                                                  dweight.extents(), dout.extents(), options);
-    const auto block = CachingAllocator::instance().allocate(
-        static_cast<std::size_t>(conv->weight_layout.count) * sizeof(float));
-    auto* blocked = reinterpret_cast<float*>(block.get());
-    execute(conv->primitive, conv->scratchpad,
-            {{DNNL_ARG_SRC, wrap(conv->x, x.data())},
-             {DNNL_ARG_DIFF_DST, wrap(conv->out, dout.data())},
-             {DNNL_ARG_DIFF_WEIGHTS, wrap(conv->weight, blocked)}});
-    unpack_weights<float>(blocked, conv->weight_layout, accumulate, dweight);
-  });
+  const auto conv = detail::conv2d_primitive<T>(Conv2dDirection::backward_weight, x.extents(),
+                                                dweight.extents(), dout.extents(), options);
+  const auto block = CachingAllocator::instance().allocate(
+      static_cast<std::size_t>(conv->weight_layout.count) * sizeof(float));
+  auto* blocked = reinterpret_cast<float*>(block.get());
+  execute("conv2d backward weight", conv->primitive, conv->scratchpad,
+          {{DNNL_ARG_SRC, conv->x, x.data()},
+           {DNNL_ARG_DIFF_DST, conv->out, dout.data()},
+           {DNNL_ARG_DIFF_WEIGHTS, conv->weight, blocked}});
+  unpack_weights<float>(blocked, conv->weight_layout, accumulate, dweight);
 }
 
 }  // namespace mwalimu::cpu

@@ -115,33 +115,35 @@ struct MatmulKey {
 };
 
 struct MatmulPrimitive {
-  dnnl::matmul primitive;
-  dnnl::memory::desc a, b, c, scratchpad;
+  DnnlPrimitive primitive;
+  DnnlLayout a, b, c, scratchpad;
 };
 
 namespace detail {
 
 inline MatmulPrimitive make_matmul(const MatmulKey& key) {
-  using Memory = dnnl::memory;
+  constexpr const char* kName = "matmul";
   const auto matrix = [](index_t rows, index_t columns, const ops::detail::BlasOperand& layout,
-                         Memory::data_type type) {
+                         dnnl_data_type_t type) {
     const bool turned = layout.transpose == 'T';
-    return Memory::desc({rows, columns}, type,
-                        turned ? Memory::dims{1, layout.leading} : Memory::dims{layout.leading, 1});
+    return dnnl_layout(kName, type, {rows, columns},
+                       {turned ? 1 : layout.leading, turned ? layout.leading : 1});
   };
-  const auto type = Memory::data_type::bf16;
-  const auto a = matrix(key.M, key.K, key.a, type), b = matrix(key.K, key.N, key.b, type);
+  const auto a = matrix(key.M, key.K, key.a, dnnl_bf16), b = matrix(key.K, key.N, key.b, dnnl_bf16);
   const auto c =
-      matrix(key.M, key.N, {'N', key.c_leading}, key.float_result ? Memory::data_type::f32 : type);
-  auto attributes = user_scratchpad();
+      matrix(key.M, key.N, {'N', key.c_leading}, key.float_result ? dnnl_f32 : dnnl_bf16);
+  const auto attributes = user_scratchpad(kName);
   if (key.accumulate) {
-    dnnl::post_ops add;
-    add.append_sum(1.0f);
-    attributes.set_post_ops(add);
+    const auto add = dnnl_make<DnnlPostOps>(kName, dnnl_post_ops_create);
+    dnnl_check(kName, dnnl_post_ops_append_sum(add.get(), 1.0f));
+    dnnl_check(kName, dnnl_primitive_attr_set_post_ops(attributes.get(), add.get()));
   }
-  const dnnl::matmul::primitive_desc descriptor({a, b, c}, attributes, engine());
-  record_implementation({"matmul", descriptor.impl_info_str(), mwalimu::detail::concatenate(key)});
-  return {dnnl::matmul(descriptor), a, b, c, descriptor.scratchpad_desc()};
+  dnnl_matmul_desc_t product;
+  dnnl_check(kName, dnnl_matmul_desc_init(&product, &a, &b, nullptr, &c));
+  const auto chosen = dnnl_describe(kName, product, attributes);
+  record_implementation({kName, dnnl_implementation(chosen), mwalimu::detail::concatenate(key)});
+  return {dnnl_make<DnnlPrimitive>(kName, dnnl_primitive_create, chosen.get()), a, b, c,
+          dnnl_layout_of(chosen, dnnl_query_scratchpad_md)};
 }
 
 }  // namespace detail
@@ -150,13 +152,11 @@ inline MatmulPrimitive make_matmul(const MatmulKey& key) {
 template <class C>
 void matmul_dnnl(const MatmulKey& key, const bfloat16* a, const bfloat16* b, C* c) {
   static auto* cache = new PrimitiveCache<MatmulKey, MatmulPrimitive>;
-  dnnl_call("matmul", [&] {
-    const auto product = cache->get(key, [&] { return detail::make_matmul(key); });
-    execute(product->primitive, product->scratchpad,
-            {{DNNL_ARG_SRC, wrap(product->a, a)},
-             {DNNL_ARG_WEIGHTS, wrap(product->b, b)},
-             {DNNL_ARG_DST, wrap(product->c, c)}});
-  });
+  const auto product = cache->get(key, [&] { return detail::make_matmul(key); });
+  execute("matmul", product->primitive, product->scratchpad,
+          {{DNNL_ARG_SRC, product->a, a},
+           {DNNL_ARG_WEIGHTS, product->b, b},
+           {DNNL_ARG_DST, product->c, c}});
 }
 
 }  // namespace cpu

@@ -78,11 +78,11 @@ class Walker {
 };
 }  // namespace detail
 
-/// Calls meet(path, child) for the module's children and theirs, depth first, in state_dict order;
+/// Calls meet(path, child) for the root's children and theirs, depth first, in state_dict order;
 /// a path joins names with dots.
 template <Module M>
-void walk(M& module, const Meet& meet) {
-  module.visit(detail::Walker(meet));
+void walk(M& root, const Meet& meet) {
+  root.visit(detail::Walker(meet));
 }
 
 /// Calls f(path, Parameter&) for every parameter.
