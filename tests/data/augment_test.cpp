@@ -26,7 +26,7 @@ TEST(Evaluation, AnImageOfTheInputsSizeIsOnlyNormalised) {
   std::vector<float> out(64 * 64 * 3);
   AugmentScratch scratch;
   const Normalisation imagenet;
-  apply_augment(image, evaluation_parameters(64, 64), 64, imagenet, out.data(), scratch);
+  apply_augment(ByteImage(image), evaluation_parameters(64, 64), 64, imagenet, out.data(), scratch);
   for (int y = 0; y < 64; ++y) {
     for (int x = 0; x < 64; ++x) {
       for (int c = 0; c < 3; ++c) {

@@ -183,9 +183,9 @@ TEST(Pairs, OffTakesEveryViewFromTheFirstImage) {
   std::vector<float> large(2 * 16 * 16 * 3), small(4 * 8 * 8 * 3);
   float* const groups[] = {large.data(), small.data()};
   const RandomImage image(20, 20);
-  EXPECT_NO_THROW(multi_crop(options, 1, 2, 3, image, ByteImage{}, 0, 1, groups, scratch));
+  EXPECT_NO_THROW(multi_crop(options, 1, 2, 3, ByteImage(image), ByteImage{}, 0, 1, groups, scratch));
   options.pairs = true;
-  EXPECT_THROW(multi_crop(options, 1, 2, 3, image, ByteImage{}, 0, 1, groups, scratch), ShapeError);
+  EXPECT_THROW(multi_crop(options, 1, 2, 3, ByteImage(image), ByteImage{}, 0, 1, groups, scratch), ShapeError);
 }
 
 // Images of one colour each: a view's colour says which sensor it came from, its place in memory
@@ -201,7 +201,7 @@ TEST(MultiCrop, WritesViewMajorRowsFromTheRightSensor) {
     RandomImage first(9, 11), second(13, 7);
     std::fill(first.bytes.begin(), first.bytes.end(), static_cast<std::uint8_t>(10 * b));
     std::fill(second.bytes.begin(), second.bytes.end(), static_cast<std::uint8_t>(10 * b + 1));
-    multi_crop(options, 5, 6, static_cast<std::uint64_t>(b), first, second, b, batch, groups,
+    multi_crop(options, 5, 6, static_cast<std::uint64_t>(b), ByteImage(first), second, b, batch, groups,
                scratch);
   }
   for (int view = 0; view < 5; ++view) {
@@ -216,10 +216,11 @@ TEST(MultiCrop, WritesViewMajorRowsFromTheRightSensor) {
     }
   }
   EXPECT_TRUE(std::isnan(large.back()) && std::isnan(small.back()));
+  const RandomImage nine(9, 9);
   EXPECT_THROW(
-      multi_crop(options, 5, 6, 0, RandomImage(9, 9), RandomImage(9, 9), 4, 4, groups, scratch),
+      multi_crop(options, 5, 6, 0, ByteImage(nine), nine, 4, 4, groups, scratch),
       ShapeError);
-  EXPECT_THROW(multi_crop(options, 5, 6, 0, RandomImage(9, 9), RandomImage(9, 9), 0, 4,
+  EXPECT_THROW(multi_crop(options, 5, 6, 0, ByteImage(nine), nine, 0, 4,
                           std::span(groups).first(1), scratch),
                ShapeError);
 }
@@ -282,7 +283,7 @@ TEST(ApplyCrop, TheFullBoxAloneIsTheNormalisedImageExactly) {
   std::vector<float> out(31 * 31 * 3);
   const Normalisation imagenet;
   CropScratch scratch;
-  apply_crop(image, p, imagenet, out.data(), scratch);
+  apply_crop(ByteImage(image), p, imagenet, out.data(), scratch);
   for (int y = 0; y < 31; ++y) {
     for (int x = 0; x < 31; ++x) {
       for (int c = 0; c < 3; ++c) {
@@ -327,13 +328,13 @@ TEST(ApplyCrop, NormalisedFirstTheJitterClampsWhatIsDark) {
   std::vector<float> plain(48), first(48);
   CropScratch scratch;
   const Normalisation imagenet;
-  apply_crop(image, p, imagenet, plain.data(), scratch);
-  apply_crop(image, p, imagenet, first.data(), scratch, true);
+  apply_crop(ByteImage(image), p, imagenet, plain.data(), scratch);
+  apply_crop(ByteImage(image), p, imagenet, first.data(), scratch, true);
   EXPECT_EQ(plain, first) << "without a jitter the order does not matter";
   EXPECT_LT(plain[0], -1);
   p.jitter = true;  // factors of 1: it only clamps
-  apply_crop(image, p, imagenet, plain.data(), scratch);
-  apply_crop(image, p, imagenet, first.data(), scratch, true);
+  apply_crop(ByteImage(image), p, imagenet, plain.data(), scratch);
+  apply_crop(ByteImage(image), p, imagenet, first.data(), scratch, true);
   EXPECT_LT(plain[0], -1);
   EXPECT_EQ(first, std::vector<float>(48, 0.0f));
 }
@@ -350,7 +351,7 @@ TEST(ApplyCrop, StepsRunInTheirOrder) {
   p.degrees = 9;
   std::vector<float> out(21 * 21 * 3), want(21 * 21 * 3);
   CropScratch scratch;
-  apply_crop(image, p, {}, out.data(), scratch);
+  apply_crop(ByteImage(image), p, {}, out.data(), scratch);
 
   PlanarImage view, spare;
   CropResizeScratch resize;
@@ -380,7 +381,7 @@ TEST(ApplyCrop, EveryImageAndOddSizeGivesFiniteValuesInRange) {
       std::vector<float> g0(2 * 3), g1(4 * 3), g2(49 * 3), g3(33 * 33 * 3);
       float* const groups[] = {g0.data(), g1.data(), g2.data(), g3.data()};
       for (auto* g : {&g0, &g1, &g2, &g3}) std::fill(g->begin(), g->end(), NAN);
-      multi_crop(options, 1, 2, sample, image, image, 0, 1, groups, scratch);
+      multi_crop(options, 1, 2, sample, ByteImage(image), image, 0, 1, groups, scratch);
       for (auto* g : {&g0, &g1, &g2, &g3}) {
         for (const float x : *g) {
           ASSERT_GE(x, -1e-5f) << h << " x " << w;
@@ -401,8 +402,8 @@ TEST(ApplyCrop, ScratchCarriesNothingOver) {
     const auto n = static_cast<std::size_t>(p.size * p.size * 3);
     std::vector<float> a(n), b(n);
     CropScratch fresh;
-    apply_crop(image, p, {}, a.data(), used);
-    apply_crop(image, p, {}, b.data(), fresh);
+    apply_crop(ByteImage(image), p, {}, a.data(), used);
+    apply_crop(ByteImage(image), p, {}, b.data(), fresh);
     EXPECT_EQ(a, b);
   }
 }

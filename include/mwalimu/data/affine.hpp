@@ -135,7 +135,7 @@ void sample_projective(const Image& image, const CropBox& box, const Projective&
   require<ShapeError>(std::int64_t{H} * W < std::int64_t{1} << 31,
                       "sample_projective: the image of ", H, " x ", W,
                       " pixels is too large, want fewer than 2^31");
-  out.resize(out_height, out_width);
+  out.resize(out_height, out_width, detail::channels_of(image));
 
   const Projective t = detail::pixel_map(box, map, out_height, out_width);
   const bool affine = t.affine();
@@ -185,7 +185,7 @@ void sample_projective(const Image& image, const CropBox& box, const Projective&
       ll[x] = below * W + column;
       lr[x] = below * W + right;
     }
-    for (int c = 0; c < 3; ++c) {
+    for (int c = 0; c < out.channels(); ++c) {
       float* __restrict__ line = out.plane(c) + static_cast<std::size_t>(y) * n;
       for (int x = 0; x < out_width; ++x) {
         const float a = detail::channel_at(image, c, ul[x]),

@@ -31,10 +31,10 @@ template <class Image>
 void area_resize(const Image& image, const CropBox& box, int out_height, int out_width,
                  PlanarImage& out) {
   detail::require_box("area_resize", image, box);
-  out.resize(out_height, out_width);
+  out.resize(out_height, out_width, detail::channels_of(image));
   const float unit = detail::unit_of(image);
   const int W = detail::width_of(image);
-  for (int c = 0; c < 3; ++c) {
+  for (int c = 0; c < out.channels(); ++c) {
     float* p = out.plane(c);
     for (int i = 0; i < out_height; ++i) {
       const int y0 = detail::area_first(i, box.height, out_height),

@@ -67,7 +67,8 @@ inline void validate(const AugmentOptions& o) {
                       "augment: want a warp in 0..0.5, below 0.5, got ", o.warp);
   require<ValueError>(o.lighting >= 0 && o.lighting < 1,
                       "augment: want lighting in 0..1, below 1, got ", o.lighting);
-  for (const float std : o.normalisation.std) {
+  for (int c = 0; c < 4; ++c) {
+    const float std = o.normalisation.std_of(c);
     require<ValueError>(std > 0, "augment: want a positive standard deviation, got ", std);
   }
 }
@@ -144,7 +145,7 @@ MWALIMU_HOST_DEVICE inline float light(float value, float bias, float contrast) 
 }  // namespace detail
 
 /// x <- sigmoid((logit x + logit brightness) * contrast), with x clamped to [1e-7, 1 - 1e-7]
-/// before. Brightness 0.5 and contrast 1 leave the image as it is.
+/// before, in every channel. Brightness 0.5 and contrast 1 leave the image as it is.
 inline void adjust_lighting(PlanarImage& image, float brightness, float contrast) {
   if (brightness == 0.5f && contrast == 1.0f) return;
   const float bias = detail::lighting_bias(brightness);
@@ -184,14 +185,15 @@ constexpr std::array<int, 2> shrunk_extents(const AugmentParameters& p, const Pr
 
 }  // namespace detail
 
-/// Makes the input that `p` describes: (size, size, 3) normalised floats at `out`, interleaved.
+/// Makes the input that `p` describes: (size, size, C) normalised floats at `out`, interleaved.
 ///
 /// A box more than twice as large as the result is first shrunk by areas to twice the result's
 /// size, so that bilinear sampling does not step over pixels. Neutral parameters on a box of the
 /// result's size copy the pixels exactly.
 /// @throws ShapeError  the box leaves the image.
-inline void apply_augment(const ByteImage& image, const AugmentParameters& p, int size,
-                          const Normalisation& normalisation, float* out, AugmentScratch& scratch) {
+template <int C>
+void apply_augment(const BasicByteImage<C>& image, const AugmentParameters& p, int size,
+                   const Normalisation& normalisation, float* out, AugmentScratch& scratch) {
   const Projective map = augment_map(p);
   const auto [shrunk_height, shrunk_width] = detail::shrunk_extents(p, map, size);
   if (shrunk_height > 0) {

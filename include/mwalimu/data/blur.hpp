@@ -68,9 +68,9 @@ inline void gaussian_blur(PlanarImage& image, const std::vector<float>& kernel,
   detail::require_pixels("gaussian_blur", image);
   const int H = image.height(), W = image.width(), radius = static_cast<int>(kernel.size() / 2);
   const auto width = static_cast<std::size_t>(W);
-  scratch.across.resize(H, W);
+  scratch.across.resize(H, W, image.channels());
   scratch.row.resize(width + kernel.size() - 1);
-  for (int c = 0; c < 3; ++c) {
+  for (int c = 0; c < image.channels(); ++c) {
     const float* source = image.plane(c);
     float* across = scratch.across.plane(c);
     float* padded = scratch.row.data();

@@ -1,5 +1,9 @@
 // data/color: brightness, contrast, saturation, hue and gray: of one pixel, for every backend, and
 // in place on planes.
+//
+// Of a fourth channel, near infra-red: brightness and contrast are the exposure of a photograph and
+// change it as they change the others, contrast about its own mean; saturation, hue and gray are what
+// an eye makes of red, green and blue, and leave it.
 #pragma once
 
 #include <algorithm>
@@ -62,7 +66,7 @@ inline void adjust_brightness(PlanarImage& image, float factor) {
 }
 
 /// x <- clamp(x * factor + m * (1 - factor)), m the image's mean luma. factor >= 0; 1 keeps, 0 is
-/// flat.
+/// flat. Of near infra-red m is its own mean.
 inline void adjust_contrast(PlanarImage& image, float factor) {
   const float *r = image.plane(0), *g = image.plane(1), *b = image.plane(2);
   const std::size_t count = image.plane_size();
@@ -83,7 +87,13 @@ inline void adjust_contrast(PlanarImage& image, float factor) {
   }
   const float mean = static_cast<float>(total / static_cast<double>(count));
   const float shift = mean * (1.0f - factor);
-  for (float& x : image.values()) x = detail::clamp01(x * factor + shift);
+  for (float& x : image.values().first(3 * count)) x = detail::clamp01(x * factor + shift);
+  if (image.channels() == 4) {
+    double sum = 0;
+    for (const float x : image.values().subspan(3 * count)) sum += x;
+    const float own = static_cast<float>(sum / static_cast<double>(count)) * (1.0f - factor);
+    for (float& x : image.values().subspan(3 * count)) x = detail::clamp01(x * factor + own);
+  }
 }
 
 /// x <- clamp(x * factor + luma * (1 - factor)) per pixel. factor >= 0; 1 keeps, 0 is gray.
@@ -116,7 +126,7 @@ inline void adjust_hue(PlanarImage& image, float turns) {
   }
 }
 
-/// Every channel <- 0.299 R + 0.587 G + 0.114 B.
+/// Each of R, G, B <- 0.299 R + 0.587 G + 0.114 B.
 inline void to_gray(PlanarImage& image) {
   float *r = image.plane(0), *g = image.plane(1), *b = image.plane(2);
   const std::size_t count = image.plane_size();

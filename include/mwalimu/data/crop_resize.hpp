@@ -110,23 +110,27 @@ inline void bilinear_taps(int in, int out, bool mirrored, BilinearTaps& taps) {
   }
 }
 
-// One source row, resampled to the output's width: three planes of `out` values. The unit of the
+// One source row, resampled to the output's width: a plane of `out` values a channel. The unit of the
 // source is kept (bytes stay in 0..255).
-inline void resample_row(const ByteImage& image, const CropBox& box, int row,
-                         const BilinearTaps& taps, float* __restrict__ out) {
+template <int C>
+void resample_row(const BasicByteImage<C>& image, const CropBox& box, int row,
+                  const BilinearTaps& taps, float* __restrict__ out) {
   const std::uint8_t* p = image.data + (static_cast<std::size_t>(box.top + row) *
                                             static_cast<std::size_t>(image.width) +
                                         static_cast<std::size_t>(box.left)) *
-                                           3;
+                                           C;
   const std::size_t n = taps.weight.size();
   float *r = out, *g = out + n, *b = out + 2 * n;
   for (std::size_t i = 0; i < n; ++i) {
-    const std::uint8_t* a = p + 3 * taps.first[i];
-    const std::uint8_t* z = p + 3 * taps.second[i];
+    const std::uint8_t* a = p + C * taps.first[i];
+    const std::uint8_t* z = p + C * taps.second[i];
     const float w = taps.weight[i];
     r[i] = static_cast<float>(a[0]) + w * static_cast<float>(z[0] - a[0]);
     g[i] = static_cast<float>(a[1]) + w * static_cast<float>(z[1] - a[1]);
     b[i] = static_cast<float>(a[2]) + w * static_cast<float>(z[2] - a[2]);
+    if constexpr (C == 4) {
+      out[3 * n + i] = static_cast<float>(a[3]) + w * static_cast<float>(z[3] - a[3]);
+    }
   }
 }
 
@@ -136,7 +140,7 @@ inline void resample_row(const PlanarImage& image, const CropBox& box, int row,
       static_cast<std::size_t>(box.top + row) * static_cast<std::size_t>(image.width()) +
       static_cast<std::size_t>(box.left);
   const std::size_t n = taps.weight.size();
-  for (int c = 0; c < 3; ++c) {
+  for (int c = 0; c < image.channels(); ++c) {
     const float* p = image.plane(c) + offset;
     float* line = out + static_cast<std::size_t>(c) * n;
     for (std::size_t i = 0; i < n; ++i) {
@@ -170,12 +174,13 @@ template <class Image>
 void crop_resize(const Image& image, const CropBox& box, int out_height, int out_width,
                  bool mirrored, PlanarImage& out, CropResizeScratch& scratch) {
   detail::require_box("crop_resize", image, box);
-  out.resize(out_height, out_width);
+  const int channels = detail::channels_of(image);
+  out.resize(out_height, out_width, channels);
   detail::bilinear_taps(box.height, out_height, false, scratch.rows);
   detail::bilinear_taps(box.width, out_width, mirrored, scratch.columns);
   const auto n = static_cast<std::size_t>(out_width);
-  scratch.upper.resize(3 * n);
-  scratch.lower.resize(3 * n);
+  scratch.upper.resize(static_cast<std::size_t>(channels) * n);
+  scratch.lower.resize(static_cast<std::size_t>(channels) * n);
 
   constexpr std::int32_t kNone = -1;
   std::int32_t upper_row = kNone, lower_row = kNone;
@@ -198,7 +203,7 @@ void crop_resize(const Image& image, const CropBox& box, int out_height, int out
     }
     // Without weight the second row was perhaps never filled: read the first one twice.
     const float* lower = w != 0.0f ? scratch.lower.data() : scratch.upper.data();
-    for (int c = 0; c < 3; ++c) {
+    for (int c = 0; c < channels; ++c) {
       const float* a = scratch.upper.data() + static_cast<std::size_t>(c) * n;
       const float* z = lower + static_cast<std::size_t>(c) * n;
       float* line = out.plane(c) + static_cast<std::size_t>(y) * n;

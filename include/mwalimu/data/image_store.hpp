@@ -21,6 +21,7 @@
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/data/image.hpp"
+#include "mwalimu/data/pixels.hpp"
 #include "mwalimu/data/resize.hpp"
 #include "mwalimu/data/sample.hpp"
 #include "mwalimu/io/atomic_file.hpp"
@@ -87,6 +88,7 @@ class ImageStore {
   ImageStore() = default;
 
   /// Decodes and resizes every image of `data`, in parallel, or maps the result of an earlier run.
+  /// Of a stacked sample both photographs are, alike, and become one image of four channels.
   ///
   /// The cache file is named by the list of paths, their sizes and times of change, and the
   /// options; its header and checksum are verified, and a file that fails either is made anew.
@@ -96,19 +98,23 @@ class ImageStore {
   /// @param progress  may be empty; not called where the cache answers.
   /// @throws BadDataError  an image does not decode and skip_bad is off, or no image is left.
   /// @throws FileError     the cache cannot be written.
-  /// @throws ValueError    size < 1, or `data` is empty.
+  /// @throws ValueError    size < 1, or `data` is empty, or only a part of it is stacked.
   static ImageStore build(Dataset& data, const StoreOptions& options = {},
                           const StoreProgress& progress = {});
 
-  /// A store of pixels that are in memory already: count * height * width * 3 bytes.
+  /// A store of pixels that are in memory already: count * height * width * channels bytes.
+  /// @param channels  3, or 4 of stacked pairs.
   /// @throws ShapeError  the pixels do not make whole images.
-  static ImageStore from_pixels(std::vector<std::uint8_t> pixels, int height, int width) {
-    const std::size_t bytes =
-        static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * Image::channels;
-    require<ShapeError>(height >= 1 && width >= 1 && pixels.size() % bytes == 0,
+  static ImageStore from_pixels(std::vector<std::uint8_t> pixels, int height, int width,
+                                int channels = 3) {
+    const std::size_t bytes = static_cast<std::size_t>(height) * static_cast<std::size_t>(width) *
+                              static_cast<std::size_t>(channels);
+    require<ShapeError>(height >= 1 && width >= 1 && (channels == 3 || channels == 4) &&
+                            pixels.size() % bytes == 0,
                         "ImageStore: ", pixels.size(), " bytes are not images of ", height, " x ",
-                        width, " x 3");
+                        width, " x ", channels);
     ImageStore store;
+    store.channels_ = channels;
     store.height_ = height;
     store.width_ = width;
     const std::size_t count = pixels.size() / bytes;
@@ -121,19 +127,30 @@ class ImageStore {
   index_t size() const { return static_cast<index_t>(images_.size()); }
   int height() const { return height_; }
   int width() const { return width_; }
+  /// 3: R, G, B; 4: and near infra-red.
+  int channels() const { return channels_; }
 
-  /// height() * width() * 3 bytes, interleaved RGB, valid as long as any copy of the store lives.
+  /// height() * width() * channels() bytes, interleaved, valid as long as any copy of the store
+  /// lives.
   /// @throws ValueError  no such row.
   std::span<const std::uint8_t> image(index_t i) const {
     require<ValueError>(i >= 0 && i < size(), "ImageStore: image ", i, " of ", size());
     return {images_[static_cast<std::size_t>(i)],
-            static_cast<std::size_t>(height_) * static_cast<std::size_t>(width_) * Image::channels};
+            static_cast<std::size_t>(height_) * static_cast<std::size_t>(width_) *
+                static_cast<std::size_t>(channels_)};
+  }
+  /// f of image i, a ByteImage or a StackedByteImage as channels() says.
+  template <class F>
+  decltype(auto) visit(index_t i, F&& f) const {
+    const std::uint8_t* pixels = image(i).data();
+    if (channels_ == 4) return f(StackedByteImage{pixels, height_, width_});
+    return f(ByteImage{pixels, height_, width_});
   }
 
  private:
   struct Builder;
 
-  int height_ = 0, width_ = 0;
+  int height_ = 0, width_ = 0, channels_ = 3;
   std::vector<const std::uint8_t*> images_;
   std::shared_ptr<const void> owner_;
 };
@@ -149,19 +166,33 @@ struct ImageStore::Builder {
   std::vector<std::pair<index_t, std::string>> failures{};  // samples that do not decode, and why
 
   std::size_t count() const { return data.samples.size(); }
+  int channels() const { return data[0].sensor == Sensor::stacked ? 4 : Image::channels; }
   std::size_t image_bytes() const {
     return static_cast<std::size_t>(options.size) * static_cast<std::size_t>(options.size) *
-           Image::channels;
+           static_cast<std::size_t>(channels());
   }
   std::size_t body_bytes() const { return count() * (1 + image_bytes()); }
+
+  Image square_image(const std::filesystem::path& path) const {
+    const Image whole = read_image(path, options.decode);
+    return resize(options.fit == Fit::crop ? center_square(whole) : whole, options.size,
+                  options.size, options.interpolation);
+  }
 
   // Decodes sample i into `to`; empty on success, else why it failed.
   std::string decode_one(index_t i, std::byte* to) const {
     try {
-      const Image whole = read_image(data[i].path, options.decode);
-      const Image image = resize(options.fit == Fit::crop ? center_square(whole) : whole,
-                                 options.size, options.size, options.interpolation);
-      std::memcpy(to, image.pixels.data(), image.pixels.size());
+      const Image image = square_image(data[i].path);
+      if (channels() == Image::channels) {
+        std::memcpy(to, image.pixels.data(), image.pixels.size());
+        return "";
+      }
+      const Image other = square_image(data[i].near_infrared);
+      for (std::size_t p = 0; p < image.pixels.size(); p += 3) {
+        std::memcpy(to, image.pixels.data() + p, 3);
+        to[3] = std::byte{other.pixels[p + 2]};
+        to += 4;
+      }
       return "";
     } catch (const std::exception& error) {
       return *error.what() == '\0' ? "does not decode" : error.what();
@@ -202,13 +233,17 @@ struct ImageStore::Builder {
                        std::to_string(static_cast<int>(options.fit)) + " " +
                        std::to_string(static_cast<int>(options.interpolation)) + " " +
                        std::to_string(options.decode.max_pixels);
-    for (const Sample& sample : data.samples) {
+    const auto add = [&](char mark, const std::filesystem::path& file) {
       std::error_code ignored;  // a file that is gone by now fails in decode, with its name
-      const auto path = std::filesystem::absolute(sample.path, ignored).lexically_normal();
-      const auto size = std::filesystem::file_size(sample.path, ignored);
-      const auto time = std::filesystem::last_write_time(sample.path, ignored);
-      list += '\n' + path.string() + '\t' + std::to_string(size) + '\t' +
+      const auto path = std::filesystem::absolute(file, ignored).lexically_normal();
+      const auto size = std::filesystem::file_size(file, ignored);
+      const auto time = std::filesystem::last_write_time(file, ignored);
+      list += mark + path.string() + '\t' + std::to_string(size) + '\t' +
               std::to_string(time.time_since_epoch().count());
+    };
+    for (const Sample& sample : data.samples) {
+      add('\n', sample.path);
+      if (sample.sensor == Sensor::stacked) add('\v', sample.near_infrared);
     }
     head.key = detail::hash_bytes(std::as_bytes(std::span(list)), 1);
     head.count = count();
@@ -278,6 +313,7 @@ struct ImageStore::Builder {
 
     ImageStore store;
     store.height_ = store.width_ = options.size;
+    store.channels_ = channels();
     const std::byte* first =
         (mapped ? mapped->bytes().data() + sizeof(detail::StoreHeader) : body.data()) + count();
     for (const index_t i : kept) {
@@ -302,6 +338,11 @@ inline ImageStore ImageStore::build(Dataset& data, const StoreOptions& options,
   require<ValueError>(options.size >= 1 && options.size <= 4096,
                       "ImageStore: want a size in 1..4096, got ", options.size);
   require<ValueError>(data.size() > 0, "ImageStore: the data set is empty");
+  for (const Sample& sample : data.samples) {
+    require<ValueError>((sample.sensor == Sensor::stacked) == (data[0].sensor == Sensor::stacked),
+                        "ImageStore: ", sample.path.string(), " and ", data[0].path.string(),
+                        ": one is stacked, the other is not");
+  }
   Builder builder{data, options, progress};
   if (!options.cache.empty()) builder.list_files();
   if (options.cache.empty() || !builder.load()) {

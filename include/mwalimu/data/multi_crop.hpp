@@ -113,18 +113,18 @@ struct CropScratch {
   SampleScratch sample;
 };
 
-/// Makes the view that `p` describes: (size, size, 3) normalised floats at `out`, interleaved.
+/// Makes the view that `p` describes: (size, size, C) normalised floats at `out`, interleaved.
 /// @param normalise_first  see MultiCropOptions.
 /// @throws ShapeError  the box leaves the image.
-inline void apply_crop(const ByteImage& image, const CropParameters& p,
-                       const Normalisation& normalisation, float* out, CropScratch& scratch,
-                       bool normalise_first = false) {
+template <int C>
+void apply_crop(const BasicByteImage<C>& image, const CropParameters& p,
+                const Normalisation& normalisation, float* out, CropScratch& scratch,
+                bool normalise_first = false) {
   PlanarImage& view = scratch.view;
   crop_resize(image, p.box, p.size, p.size, p.flip, view, scratch.resize);
   if (normalise_first) {
-    for (int c = 0; c < 3; ++c) {
-      const auto channel = static_cast<std::size_t>(c);
-      const float mean = normalisation.mean[channel], std = normalisation.std[channel];
+    for (int c = 0; c < C; ++c) {
+      const float mean = normalisation.mean_of(c), std = normalisation.std_of(c);
       float* plane = view.plane(c);
       for (std::size_t i = 0; i < view.plane_size(); ++i) plane[i] = (plane[i] - mean) / std;
     }
@@ -141,14 +141,15 @@ inline void apply_crop(const ByteImage& image, const CropParameters& p,
 /// @param first, second  the sample's two sensors; without pairs only `first` is read. Extents may
 /// differ.
 /// @param row, batch     the sample's row, 0 <= row < batch
-/// @param groups         one block a group, (count * batch, size, size, 3): view-major, so that
+/// @param groups         one block a group, (count * batch, size, size, C): view-major, so that
 /// view v of
 ///                       sample b is image v * batch + b, as the loss wants its rows
 /// @throws ShapeError    an empty image, or another number of blocks than groups.
-inline void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std::uint64_t step,
-                       std::uint64_t sample, const ByteImage& first, const ByteImage& second,
-                       std::int64_t row, std::int64_t batch, std::span<float* const> groups,
-                       CropScratch& scratch) {
+template <int C>
+void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std::uint64_t step,
+                std::uint64_t sample, const BasicByteImage<C>& first,
+                const std::type_identity_t<BasicByteImage<C>>& second, std::int64_t row,
+                std::int64_t batch, std::span<float* const> groups, CropScratch& scratch) {
   require<ShapeError>(groups.size() == options.groups.size(), "multi_crop: want ",
                       options.groups.size(), " blocks of memory, one a group, got ", groups.size());
   require<ShapeError>(row >= 0 && row < batch, "multi_crop: want a row in 0..", batch - 1, ", got ",
@@ -156,11 +157,11 @@ inline void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std:
   for (int view = 0; view < options.views(); ++view) {
     const auto [group, index] = options.position(view);
     const bool other = crop_sensor(options, seed, step, sample, view) == 1;
-    const ByteImage& image = other ? second : first;
+    const BasicByteImage<C>& image = other ? second : first;
     detail::require_pixels("multi_crop", image);
     const CropParameters p =
         draw_crop(options, seed, step, sample, view, image.height, image.width);
-    const std::int64_t values = std::int64_t{p.size} * p.size * 3;
+    const std::int64_t values = std::int64_t{p.size} * p.size * C;
     apply_crop(image, p, options.normalisation,
                groups[static_cast<std::size_t>(group)] + (index * batch + row) * values, scratch,
                options.normalise_first);

@@ -243,7 +243,8 @@ inline void validate(const MultiCropOptions& options) {
                       options.blur_sigma.low, "..", options.blur_sigma.high);
   require<ValueError>(options.rotate_degrees >= 0 && options.rotate_degrees <= 180,
                       "multi-crop: want rotation in 0..180 degrees, got ", options.rotate_degrees);
-  for (const float std : options.normalisation.std) {
+  for (int c = 0; c < 4; ++c) {
+    const float std = options.normalisation.std_of(c);
     require<ValueError>(std > 0, "multi-crop: want a positive standard deviation, got ", std);
   }
 }

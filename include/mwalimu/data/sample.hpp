@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,14 +17,22 @@
 
 namespace mwalimu::data {
 
-/// rgb: red, green, blue. rgn: red, green, near infra-red; its file name ends in _rgn.
-enum class Sensor { rgb, rgn };
+/// rgb: red, green, blue. rgn: red, green, near infra-red; its file name ends in _rgn. stacked: both
+/// as one image of red, green, blue and near infra-red.
+enum class Sensor { rgb, rgn, stacked };
 
 constexpr std::string_view sensor_name(Sensor sensor) {
-  return sensor == Sensor::rgb ? "rgb" : "rgn";
+  return sensor == Sensor::rgb ? "rgb" : sensor == Sensor::rgn ? "rgn" : "stacked";
+}
+/// The sensor of that name; nothing for another name.
+constexpr std::optional<Sensor> sensor_named(std::string_view name) {
+  for (const Sensor sensor : {Sensor::rgb, Sensor::rgn, Sensor::stacked}) {
+    if (name == sensor_name(sensor)) return sensor;
+  }
+  return std::nullopt;
 }
 
-/// One image file.
+/// One image: a file, or two that are stacked.
 struct Sample {
   std::string id;              ///< file name, such as id_004wknd7qd_rgn.jpg
   std::filesystem::path path;  ///< where it lies
@@ -31,6 +40,8 @@ struct Sample {
   int label = -1;      ///< index into Dataset::classes; -1: not known
   index_t pair = -1;   ///< index of the same plant by the other sensor; -1: none
   std::string origin;  ///< the row that named it ("Train.csv:12"), for messages; else empty
+  /// Stacked: the RGN photograph whose third channel is this image's fourth; else empty.
+  std::filesystem::path near_infrared = {};
 };
 
 /// What can be wrong with an item of a data set.
@@ -133,7 +144,7 @@ inline std::vector<Plant> plants(const Dataset& data) {
   for (index_t i = 0; i < data.size(); ++i) {
     const Sample& sample = data[i];
     if (sample.pair >= 0 && sample.pair < i) continue;  // told by its other side
-    const index_t rgb = sample.sensor == Sensor::rgb ? i : sample.pair;
+    const index_t rgb = sample.sensor != Sensor::rgn ? i : sample.pair;
     const index_t rgn = sample.sensor == Sensor::rgn ? i : sample.pair;
     all.push_back({rgb, rgn});
   }
@@ -170,6 +181,27 @@ inline Dataset concatenate(const Dataset& a, const Dataset& b) {
   out.skipped.add(b.skipped);
   for (Sample sample : b.samples) {
     if (sample.pair >= 0) sample.pair += a.size();
+    out.samples.push_back(std::move(sample));
+  }
+  return out;
+}
+
+/// Every pair as one image of four channels: R, G and B of its RGB photograph, and the third channel
+/// of its RGN photograph, near infra-red. The two are taken to be registered: a point of the plant
+/// lies at the same place of both, as shares of height and width. They are resized alike and not
+/// aligned. A stacked image is called as its RGB photograph is.
+/// @throws ValueError  an image has no partner.
+inline Dataset stack_pairs(const Dataset& data) {
+  Dataset out{{}, data.classes, data.skipped};
+  for (const Plant& plant : plants(data)) {
+    require<ValueError>(plant.rgb >= 0 && plant.rgn >= 0, "--input stacked: ",
+                        data[plant.any()].path.string(),
+                        " has no partner of the other sensor (X_rgn.jpg beside X.jpg); use "
+                        "--input images");
+    Sample sample = data[plant.rgb];
+    sample.near_infrared = data[plant.rgn].path;
+    sample.sensor = Sensor::stacked;
+    sample.pair = -1;
     out.samples.push_back(std::move(sample));
   }
   return out;

@@ -69,10 +69,11 @@ inline LogitTable read_logits(const std::filesystem::path& folder,
   const std::size_t label = csv.column("label"), predicted = csv.column("predicted");
   for (std::size_t i = 0; i < csv.rows.size(); ++i) {
     const auto& row = csv.rows[i];
-    require<FileError>(row[sensor] == "rgb" || row[sensor] == "rgn", csv.source, ":", csv.lines[i],
-                       ": want sensor rgb or rgn, got '", row[sensor], "'");
+    const auto of = data::sensor_named(row[sensor]);
+    require<FileError>(of.has_value(), csv.source, ":", csv.lines[i],
+                       ": want sensor rgb, rgn or stacked, got '", row[sensor], "'");
     table.id.push_back(row[id]);
-    table.sensor.push_back(row[sensor] == "rgb" ? data::Sensor::rgb : data::Sensor::rgn);
+    table.sensor.push_back(*of);
     table.label.push_back(row[label]);
     table.predicted.push_back(row[predicted]);
   }

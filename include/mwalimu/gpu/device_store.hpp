@@ -52,6 +52,9 @@ class DeviceStore {
       : store_(std::move(store)), device_(device) {
     require<DeviceError>(!device.is_cpu(), "DeviceStore: want a device, got ", device);
     require<ValueError>(store_.size() >= 1, "DeviceStore: the store is empty");
+    require<ValueError>(store_.channels() == 3,
+                        "--input stacked: a GPU makes inputs of three channels only; train with "
+                        "--device cpu");
     const auto bytes = static_cast<std::size_t>(store_.size()) * image_bytes();
     if (placement == StorePlacement::automatic) {
       const bool fits = bytes <= Driver::free_memory(device.index) / 2;
