@@ -553,7 +553,8 @@ if (D.frames.length) {
   let last = 0;
   const tick = now => {
     if (!state.playing) return;
-    state.frame += Math.min(.1, (now - last) / 1000) * D.frames.length / 12;  // twelve seconds in all
+    // Twelve seconds in all. A frame may have begun before it was asked for.
+    state.frame += Math.max(0, Math.min(.1, (now - last) / 1000)) * D.frames.length / 12;
     last = now;
     if (state.frame >= D.frames.length - 1) { state.frame = D.frames.length - 1; state.playing = false; }
     show();
