@@ -28,6 +28,7 @@
 #include "mwalimu/data/folds.hpp"
 #include "mwalimu/eval/bootstrap.hpp"
 #include "mwalimu/eval/evaluation_text.hpp"
+#include "mwalimu/eval/statistics.hpp"
 #include "mwalimu/train/evaluation_plots.hpp"
 #include "mwalimu/train/finetune.hpp"
 
@@ -52,17 +53,10 @@ namespace detail {
 /// Mean and standard deviation (n - 1; null for one) over the folds where the number is defined,
 /// and the number of each fold.
 inline nlohmann::ordered_json mean_and_sd(const std::vector<double>& values) {
-  double sum = 0, squares = 0, count = 0;
-  for (const double v : values) {
-    if (std::isfinite(v)) sum += v, count += 1;
-  }
-  const double mean = count > 0 ? sum / count : std::numeric_limits<double>::quiet_NaN();
-  for (const double v : values) {
-    if (std::isfinite(v)) squares += (v - mean) * (v - mean);
-  }
-  const double sd = count > 1 ? std::sqrt(squares / (count - 1))
-                              : std::numeric_limits<double>::quiet_NaN();
-  return {{"mean", mean}, {"sd", sd}, {"folds", values}};
+  const std::vector<double> defined = eval::finite(values);
+  return {{"mean", eval::mean(defined)},
+          {"sd", eval::standard_deviation(defined)},
+          {"folds", values}};
 }
 
 /// The same structure as metrics.json with {mean, sd, folds} in place of every number. What is no

@@ -56,22 +56,22 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
     after.push_back(run.knn_after);
   }
   std::vector<report::KeyFigure> figures;
-  if (std::isfinite(detail::mean(after))) {
-    figures.push_back({"k-NN accuracy of the features", rounded(detail::mean(after)),
-                       "before pretraining " + rounded(detail::mean(before))});
+  if (std::isfinite(eval::mean(after))) {
+    figures.push_back({"k-NN accuracy of the features", rounded(eval::mean(after)),
+                       "before pretraining " + rounded(eval::mean(before))});
   }
   const bool compared = !results.scratch.evaluations.empty() && !results.finetuned.evaluations.empty();
   if (compared) {
     figures.push_back(
-        {"finetuned accuracy", rounded(detail::mean(results.finetuned.each(accuracy))),
-         "from random weights " + rounded(detail::mean(results.scratch.each(accuracy)))});
+        {"finetuned accuracy", rounded(eval::mean(results.finetuned.each(accuracy))),
+         "from random weights " + rounded(eval::mean(results.scratch.each(accuracy)))});
     figures.push_back({"majority class",
                        rounded(arms[0]->evaluations[0]->together.baseline.majority_accuracy),
                        "what guessing reaches"});
   }
   if (!results.rounds.empty()) {
     figures.push_back({"after distillation",
-                       rounded(detail::mean(results.rounds.back().each(accuracy))),
+                       rounded(eval::mean(results.rounds.back().each(accuracy))),
                        "accuracy on the same test images"});
   }
   page.key_figures(figures);
@@ -163,7 +163,7 @@ inline void write_study_report(const std::filesystem::path& path, const StudyRes
     int better = 0;
     for (std::size_t i = 0; i < scratch.size(); ++i) better += pretrained[i] > scratch[i] ? 1 : 0;
     page.paragraph("Pretraining changed the accuracy by " +
-                   signed_rounded(detail::mean(pretrained) - detail::mean(scratch)) +
+                   signed_rounded(eval::mean(pretrained) - eval::mean(scratch)) +
                    " on average and was better in " + std::to_string(better) + " of " +
                    std::to_string(scratch.size()) + (scratch.size() == 1 ? " seed." : " seeds."));
   }

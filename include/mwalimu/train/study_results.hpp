@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "mwalimu/eval/statistics.hpp"
 #include "mwalimu/io/atomic_file.hpp"
 #include "mwalimu/io/csv.hpp"
 #include "mwalimu/train/study.hpp"
@@ -31,24 +32,11 @@ inline std::string signed_rounded(double value) {
   return text;
 }
 
-inline double mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double v : values) sum += v;
-  return sum / static_cast<double>(values.size());
-}
-/// With n - 1; NaN for one value.
-inline double standard_deviation(const std::vector<double>& values) {
-  const double centre = mean(values);
-  double squares = 0;
-  for (const double v : values) squares += (v - centre) * (v - centre);
-  return values.size() < 2 ? std::nan("")
-                           : std::sqrt(squares / static_cast<double>(values.size() - 1));
-}
 /// "0.912 ± 0.004" over the seeds; the deviation is left out for one seed.
 inline std::string mean_text(const std::vector<double>& values) {
-  const std::string centre = rounded(mean(values));
+  const std::string centre = rounded(eval::mean(values));
   return values.size() < 2 ? centre
-                           : centre + " \xC2\xB1 " + rounded(standard_deviation(values));
+                           : centre + " \xC2\xB1 " + rounded(eval::standard_deviation(values));
 }
 
 }  // namespace detail
@@ -151,8 +139,8 @@ inline void write_results(const std::filesystem::path& path, const StudyResults&
     text += std::string(",") + images + "," + std::to_string(arm.evaluations.size());
     for (const auto& [name, field] : metrics) {
       const auto values = arm.each([&, f = field](const auto& e) { return metrics_of(e)->*f; });
-      text += "," + detail::rounded(detail::mean(values), 5);
-      text += "," + detail::rounded(detail::standard_deviation(values), 5);
+      text += "," + detail::rounded(eval::mean(values), 5);
+      text += "," + detail::rounded(eval::standard_deviation(values), 5);
     }
     text += "\n";
   };
