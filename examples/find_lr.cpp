@@ -5,6 +5,7 @@
 #include "common/encoder_choice.hpp"
 #include "common/finetuning.hpp"
 #include "common/program.hpp"
+#include "common/swav_options.hpp"
 
 namespace {
 
@@ -14,6 +15,7 @@ struct Options {
   programs::CommonOptions common;
   programs::FinetuningOptions finetuning;
   programs::CropOptions crops;
+  programs::SwavOptions swav;
   optim::LrFindOptions sweep;
   train::PretrainOptions pretrain;
   programs::EncoderChoice encoder;
@@ -40,18 +42,9 @@ void declare(CLI::App& app, Options& o) {
                  "that of the largest crop");
   programs::add_classifier_options(app, o.finetuning);
   programs::add_crop_options(app, o.crops);
-  auto& head = o.pretrain.trainer.head;
-  auto& loss = o.pretrain.trainer.loss;
   app.add_option("--images", o.images, "which part swav learns from: train or all")
       ->check(CLI::IsMember({"train", "all"}));
-  app.add_option("--prototypes", head.prototypes, "K of swav");
-  app.add_option("--hidden", head.hidden, "width of the projector's hidden layer");
-  app.add_option("--embedding", head.embedding, "extent of the space of the prototypes");
-  app.add_option("--epsilon", loss.epsilon, "entropy of the codes; smaller is sharper");
-  app.add_option("--temperature", loss.temperature, "of the predictions");
-  app.add_option("--sinkhorn-iterations", loss.sinkhorn_iterations, "rounds of balancing");
-  app.add_option("--freeze-prototypes", o.pretrain.trainer.freeze_prototypes,
-                 "steps during which the prototypes stand still; -1: all");
+  programs::add_code_options(app, o.swav);
 }
 
 /// The steps done, as the test goes on.
@@ -95,6 +88,7 @@ optim::LrFinder test_swav(Options& o, Device device) {
   pretrain.workers = training.workers;
   pretrain.store = gpu::store_placement(training.store);
   auto& trainer = pretrain.trainer;
+  programs::apply(o.swav, trainer);
   trainer.batch = training.batch;
   trainer.accumulate = training.accumulate;
   trainer.optimizer = training.make_optimizer();

@@ -1,4 +1,4 @@
-// examples/common/swav_options: SwAV's head, codes and queue, as pretrain and study take them.
+// examples/common/swav_options: SwAV's head, codes and queue, as pretrain, study and find_lr take them.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -24,7 +24,8 @@ struct SwavOptions {
   std::int64_t freeze_prototypes = 0;
 };
 
-inline void add_swav_options(CLI::App& app, SwavOptions& o) {
+/// The head and the codes: all but the queue.
+inline void add_code_options(CLI::App& app, SwavOptions& o) {
   app.add_option("--prototypes", o.head.prototypes, "K");
   app.add_option("--hidden", o.head.hidden, "width of the projector's hidden layer");
   app.add_option("--embedding", o.head.embedding, "extent of the space of the prototypes");
@@ -36,6 +37,10 @@ inline void add_swav_options(CLI::App& app, SwavOptions& o) {
   app.add_option("--code-crops", o.code_crops,
                  "crops that have codes, which the others predict, counted over all groups from 0")
       ->type_name("I,J,...");
+}
+
+inline void add_swav_options(CLI::App& app, SwavOptions& o) {
+  add_code_options(app, o);
   app.add_option("--queue-length", o.queue_length,
                  "past embeddings that join the codes, a multiple of --batch; 0: no queue");
   app.add_option("--queue-start", o.queue_start,

@@ -3,56 +3,36 @@
 
 #include <map>
 
-#include "mwalimu/io/csv.hpp"
 #include "programs/option_coverage.hpp"
-#include "programs/run_program.hpp"
+#include "programs/program_suite.hpp"
 
 namespace mwalimu {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
+using test::Arguments;
+using test::with;
 
-class FindLrProgram : public testing::Test {
+class FindLrProgram : public test::ProgramSuite {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new test::TempDir;
-    ASSERT_EQ(run({"make_rice", "--out", path("rice"), "--pairs", "18", "--test-pairs", "6",
-                   "--size", "32", "--seed", "1"}),
-              0);
-    ASSERT_EQ(run({"pretrain", "--data", path("rice"), "--out", path("pretrained"), "--arch",
-                   "xresnet18", "--width", "8", "--crops", "2x16,2x16", "--batch", "8", "--epochs",
-                   "1", "--prototypes", "8", "--hidden", "16", "--embedding", "8",
-                   "--queue-length", "0", "--seed", "3"}),
-              0);
-  }
-  static void TearDownTestSuite() { delete folder_; }
-
-  static std::string path(const std::string& name) { return (folder_->path() / name).string(); }
-  static test::Outcome outcome(Arguments arguments) {
-    return test::run(folder_->path(), std::move(arguments));
-  }
-  static int run(Arguments arguments) {
-    const auto result = outcome(std::move(arguments));
-    EXPECT_EQ(result.err, "") << result.out;
-    return result.code;
+    ProgramSuite::SetUpTestSuite();
+    make_rice(18);
+    pretrain_small();
   }
   /// A test of 16 steps; `more` may replace any of its options.
-  static Arguments find_lr(const std::string& task, const std::string& out, Arguments more = {}) {
-    Arguments all{"find_lr", "--data", path("rice"), "--out", path(out), "--task", task, "--arch",
+  static Arguments find_lr(const std::string& task, const std::string& out,
+                           const Arguments& more = {}) {
+    const Arguments all{"find_lr", "--data", path("rice"), "--out", path(out), "--task", task, "--arch",
                   "xresnet18", "--width", "8", "--batch", "8", "--steps", "16", "--start", "1e-4",
                   "--end", "1e-1", "--seed", "3"};
     const Arguments own = task == "swav"
                               ? Arguments{"--crops", "2x16,2x16", "--prototypes", "8", "--hidden",
                                           "16", "--embedding", "8"}
                               : Arguments{"--size", "24"};
-    all.insert(all.end(), own.begin(), own.end());
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return with(with(all, own), more);
   }
-  static std::string table(const std::string& out) { return io::read_file(path(out) + "/lr.csv"); }
-
-  static inline test::TempDir* folder_ = nullptr;
+  static std::string table(const std::string& out) { return bytes(out + "/lr.csv"); }
 };
 
 TEST_F(FindLrProgram, WritesATableAPlotAndFourSuggestions) {
@@ -143,6 +123,7 @@ TEST_F(FindLrProgram, EveryOptionChangesTheLosses) {
       {"epsilon", {"swav", {"--epsilon", "0.2"}}},
       {"temperature", {"swav", {"--temperature", "0.2"}}},
       {"sinkhorn-iterations", {"swav", {"--sinkhorn-iterations", "1"}}},
+      {"code-crops", {"swav", {"--code-crops", "1,3"}}},
       {"freeze-prototypes", {"swav", {"--freeze-prototypes", "-1"}}},
   };
   // What may not change a loss on this machine, what the other tests show, and what ends early.

@@ -4,106 +4,33 @@
 
 #include <map>
 
-#include "mwalimu/io/csv.hpp"
+#include "programs/option_changes.hpp"
 #include "programs/option_coverage.hpp"
-#include "programs/run_program.hpp"
+#include "programs/program_suite.hpp"
 
 namespace mwalimu {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
+using test::Arguments;
+using test::with;
 
-class FinetuneOptions : public testing::Test {
+class FinetuneOptions : public test::ProgramSuite {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new test::TempDir;
-    ASSERT_EQ(run({"make_rice", "--out", path("rice"), "--pairs", "18", "--test-pairs", "6",
-                   "--size", "32", "--seed", "1"}),
-              0);
-    ASSERT_EQ(run({"pretrain", "--data", path("rice"), "--out", path("pretrained"), "--arch",
-                   "xresnet18", "--width", "8", "--crops", "2x16,2x16", "--batch", "8", "--epochs",
-                   "1", "--prototypes", "8", "--hidden", "16", "--embedding", "8",
-                   "--queue-length", "0", "--seed", "3"}),
-              0);
+    ProgramSuite::SetUpTestSuite();
+    make_rice(18);
+    pretrain_small();
     ASSERT_EQ(run(finetune("base")), 0);
   }
-  static void TearDownTestSuite() { delete folder_; }
-
-  static std::string path(const std::string& name) { return (folder_->path() / name).string(); }
-  static test::Outcome outcome(Arguments arguments, const std::function<bool()>& kill_when = {}) {
-    return test::run(folder_->path(), std::move(arguments), kill_when);
-  }
-  static int run(Arguments arguments) {
-    const auto result = outcome(std::move(arguments));
-    EXPECT_EQ(result.err, "") << result.out;
-    return result.code;
-  }
-  /// Three epochs of three steps.
-  static Arguments finetune(const std::string& out, const Arguments& more = {}) {
-    Arguments all{"finetune", "--data", path("rice"), "--out", path(out), "--arch", "xresnet18",
-                  "--width", "8", "--size", "16", "--batch", "8", "--epochs", "3", "--seed", "3"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
-  /// What a run is judged by: its logits, and what its log says but for times.
-  static std::string result(const std::string& out) {
-    std::string all = io::read_file(path(out) + "/logits.npy");
-    const auto log = io::read_csv(path(out) + "/log.csv");
-    for (std::size_t row = 0; row < log.rows.size(); ++row) {
-      for (std::size_t c = 0; c < log.header.size(); ++c) {
-        const std::string& name = log.header[c];
-        if (name != "seconds" && name != "images_per_second") all += log.rows[row][c] + ",";
-      }
-    }
-    return all;
-  }
-
-  static inline test::TempDir* folder_ = nullptr;
+  static std::string result(const std::string& out) { return classifier_result(out); }
 };
 
 TEST_F(FinetuneOptions, EachChangesAResult) {
-  const Arguments fine_tune{"--schedule", "fine-tune"};
-  struct Change {
-    Arguments arguments;
-    Arguments beside = {};  ///< what it is compared with in place of the plain run
-  };
-  const std::map<std::string, Change> changes{
-      {"seed", {{"--seed", "4"}}},
-      {"precision", {{"--precision", "bfloat16"}}},
-      {"epochs", {{"--epochs", "4"}}},
-      {"schedule", {{"--schedule", "flat-cos"}}},
-      {"freeze-epochs",
-       {{"--schedule", "fine-tune", "--freeze-epochs", "2"}, fine_tune}},
-      {"lr", {{"--lr", "1e-2"}}},
-      {"batch", {{"--batch", "4"}}},
-      {"accumulate", {{"--accumulate", "2"}}},
-      {"optimizer", {{"--optimizer", "ranger"}}},
-      {"weight-decay", {{"--weight-decay", "0.5"}}},
-      {"encoder", {{"--encoder", path("pretrained/encoder.safetensors")}}},
-      {"arch", {{"--arch", "xresnet34"}}},
-      {"width", {{"--width", "16"}}},
-      {"size", {{"--size", "24"}}},
-      {"sizes", {{"--sizes", "12@1,16"}}},
-      {"mode", {{"--mode", "mlp"}}},
-      {"encoder-lr-ratio",
-       {{"--mode", "discriminative", "--encoder-lr-ratio", "0.5"}, {"--mode", "discriminative"}}},
-      {"valid", {{"--valid", "0.5"}}},
-      {"labels-per-class", {{"--labels-per-class", "5"}}},
-      {"label-smoothing", {{"--label-smoothing", "0.2"}}},
-      {"mixup", {{"--mixup", "0.4"}}},
-      {"class-weights", {{"--class-weights", "1,2,3"}}},
-      {"balanced", {{"--balanced", "on"}}},
-      {"dropout", {{"--dropout", "0"}}},
-      {"clip-norm",
-       {{"--optimizer", "sgd", "--clip-norm", "0.01"}, {"--optimizer", "sgd"}}},
-      {"ema", {{"--ema", "0.5"}}},
-      // At a rate so high an epoch without improvement comes soon.
-      {"patience",
-       {{"--lr", "1", "--optimizer", "sgd", "--epochs", "8", "--patience", "1"},
-        {"--lr", "1", "--optimizer", "sgd", "--epochs", "8"}}},
-      {"tta", {{"--tta", "2"}}},
-  };
+  test::Changes changes = test::finetuning_changes();
+  changes["encoder"] = {{"--encoder", path("pretrained/encoder.safetensors")}};
+  changes["arch"] = {{"--arch", "xresnet34"}};
+  changes["width"] = {{"--width", "16"}};
   // Shown by the other tests of the programs, or of how the work is done and not what it is.
   const std::set<std::string> elsewhere{
       "help",   "version", "config",  "data",    "out",   "overwrite", "resume", "skip-bad",
@@ -114,21 +41,13 @@ TEST_F(FinetuneOptions, EachChangesAResult) {
   for (const std::string& name : covered) EXPECT_TRUE(listed.contains(name)) << name;
   for (const std::string& name : listed) EXPECT_TRUE(covered.contains(name)) << name;
 
-  const std::string base = result("base");
-  for (const auto& [name, change] : changes) {
-    SCOPED_TRACE(name);
-    ASSERT_EQ(run(finetune("changed_" + name, change.arguments)), 0);
-    std::string without = base;
-    if (!change.beside.empty()) {
-      ASSERT_EQ(run(finetune("beside_" + name, change.beside)), 0);
-      without = result("beside_" + name);
-    }
-    EXPECT_NE(result("changed_" + name), without);
-  }
+  test::expect_each_changes(changes, "base", run, finetune, result);
   ASSERT_EQ(run(finetune("same", {"--workers", "3", "--graph", "off", "--store", "host", "--device",
                                   "cpu", "--profile"})),
             0);
-  EXPECT_EQ(result("same"), base);
+  EXPECT_EQ(result("same"), result("base"));
+  EXPECT_TRUE(fs::exists(path("same/profile.txt")));
+  EXPECT_FALSE(fs::exists(path("base/profile.txt")));
 }
 
 TEST_F(FinetuneOptions, EveryScheduleAndEveryOptimiserTrains) {
@@ -191,19 +110,16 @@ TEST_F(FinetuneOptions, KilledWithAllTheCraftItEndsAsIfItHadNotBeen) {
   for (const Arguments& other :
        {Arguments{"--mixup", "0.2"}, {"--class-weights", "none"}, {"--balanced", "off"},
         {"--sizes", "12@4,16"}, {"--ema", "0.8"}, {"--freeze-epochs", "2"}}) {
-    Arguments changed = resumed;
-    changed.insert(changed.end(), other.begin(), other.end());
-    EXPECT_EQ(outcome(finetune("killed", changed)).code, 2) << other.front();
+    EXPECT_EQ(outcome(finetune("killed", with(resumed, other))).code, 2) << other.front();
   }
 }
 
 TEST_F(FinetuneOptions, DistilKilledInAnyRoundEndsAsIfItHadNotBeen) {
   const auto distil = [](const std::string& out, const Arguments& more = {}) {
-    Arguments all{"distil", "--data", path("rice"), "--classifier",
-                  path("base/classifier.safetensors"), "--out", path(out), "--threshold", "0.3",
-                  "--epochs", "5", "--batch", "8", "--seed", "3", "--mixup", "0.4", "--ema", "0.5"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return with({"distil", "--data", path("rice"), "--classifier",
+                 path("base/classifier.safetensors"), "--out", path(out), "--threshold", "0.3",
+                 "--epochs", "5", "--batch", "8", "--seed", "3", "--mixup", "0.4", "--ema", "0.5"},
+                more);
   };
   ASSERT_EQ(run(distil("taught")), 0);
   int kills = 0;

@@ -4,37 +4,23 @@
 #include <fstream>
 #include <map>
 
-#include "mwalimu/io/csv.hpp"
 #include "programs/option_coverage.hpp"
-#include "programs/run_program.hpp"
+#include "programs/program_suite.hpp"
 
 namespace mwalimu {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
+using test::Arguments;
+using test::with;
 
-class PretrainOptions : public testing::Test {
+class PretrainOptions : public test::ProgramSuite {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new test::TempDir;
-    ASSERT_EQ(run({"make_rice", "--out", path("rice"), "--pairs", "12", "--test-pairs", "6",
-                   "--size", "32", "--seed", "1"}),
-              0);
+    ProgramSuite::SetUpTestSuite();
+    make_rice(12);
     ASSERT_EQ(run(pretrain("base")), 0);
     ASSERT_EQ(run(pretrain("probed", {"--probe", "knn", "--probe-epochs", "1"})), 0);
-  }
-  static void TearDownTestSuite() { delete folder_; }
-
-  static std::string path(const std::string& name) { return (folder_->path() / name).string(); }
-  static std::string bytes(const std::string& file) { return io::read_file(path(file)); }
-  static test::Outcome outcome(Arguments arguments) {
-    return test::run(folder_->path(), std::move(arguments));
-  }
-  static int run(Arguments arguments) {
-    const auto result = outcome(std::move(arguments));
-    EXPECT_EQ(result.err, "") << result.out;
-    return result.code;
   }
   /// What scales a run down to a second: 12 pairs, three steps an epoch.
   static Arguments tiny(const std::string& out) {
@@ -42,25 +28,8 @@ class PretrainOptions : public testing::Test {
             "8", "--crops", "2x16,2x8", "--batch", "4", "--epochs", "2", "--prototypes", "6",
             "--hidden", "12", "--embedding", "8", "--queue-length", "8", "--seed", "3"};
   }
-  static Arguments with(Arguments all, const Arguments& more) {
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
-  }
   static Arguments pretrain(const std::string& out, const Arguments& more = {}) {
     return with(with(tiny(out), {"--lr", "1e-2", "--queue-start", "0.3"}), more);
-  }
-  /// The log without what depends on the clock.
-  static std::string log(const std::string& out) {
-    const auto table = io::read_csv(path(out) + "/log.csv");
-    std::string text;
-    for (const auto& row : table.rows) {
-      for (std::size_t c = 0; c < row.size(); ++c) {
-        const std::string& name = table.header[c];
-        if (name != "images_per_second" && name != "seconds") text.append(row[c]).append(",");
-      }
-      text += '\n';
-    }
-    return text;
   }
   static void expect_line(const std::string& file, const std::string& line) {
     const std::string text = std::string("\n").append(bytes(file));
@@ -68,14 +37,9 @@ class PretrainOptions : public testing::Test {
         << line << " is not in " << file;
   }
   static void expect_refusal(const Arguments& more, const std::string& words) {
-    const auto result = outcome(pretrain("refused", more));
-    EXPECT_EQ(result.code, 2) << result.out;
-    EXPECT_EQ(result.error_lines(), 1) << result.err;
-    EXPECT_NE(result.err.find(words), std::string::npos) << result.err;
+    ProgramSuite::expect_refusal(pretrain("refused", more), words);
     EXPECT_FALSE(fs::exists(path("refused")));
   }
-
-  static inline test::TempDir* folder_ = nullptr;
 };
 
 TEST_F(PretrainOptions, EveryOptionChangesTheLog) {
@@ -86,6 +50,9 @@ TEST_F(PretrainOptions, EveryOptionChangesTheLog) {
       {"width", {"--width", "16"}},
       {"size", {"--size", "24"}},
       {"crops", {"--crops", "2x16,3x8"}},
+      {"sizes", {"--sizes", "8@1,16"}},
+      {"input", {"--input", "stacked"}},
+      {"pool", {"--pool", "max"}},
       {"augment", {"--augment", "facebook"}},
       {"large-scale", {"--large-scale", "0.5-1"}},
       {"small-scale", {"--small-scale", "0.5-1"}},
@@ -284,8 +251,8 @@ TEST_F(PretrainOptions, CheckpointsComeAsOftenAsAsked) {
   for (const auto& [epochs, comes] : {std::pair{"1", true}, {"20000", false}}) {
     const std::string out = std::string("checkpoint") + epochs;
     bool there = false;
-    const auto killed = test::run(
-        folder_->path(), pretrain(out, {"--epochs", "20000", "--checkpoint-epochs", epochs}), [&] {
+    const auto killed = outcome(
+        pretrain(out, {"--epochs", "20000", "--checkpoint-epochs", epochs}), [&] {
           std::error_code missing;
           const auto size = fs::file_size(path(out) + "/log.csv", missing);
           there = fs::exists(path(out) + "/checkpoint.safetensors", missing);
