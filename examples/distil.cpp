@@ -25,6 +25,8 @@ void run(const CLI::App& app, Options& o) {
                                .finetune = programs::make_finetune_options(o.finetuning, o.common,
                                                                    device)};
   options.finetune.architecture = saved.architecture;
+  train::check(options);
+  saved.model.head.set_dropout(options.finetune.dropout);
   const auto data = programs::load_data(o.common, o.finetuning.store_size());
   require<ValueError>(data.dataset.classes == saved.classes, o.classifier,
                       ": was trained on other classes than those of ", o.common.data);

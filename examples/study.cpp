@@ -99,6 +99,7 @@ train::StudyOptions study_options(const Options& o, Device device) {
   trainer.device = classifier.device = device;
   study.distil.rounds = o.rounds;
   study.distil.threshold = o.threshold;
+  if (o.rounds > 0) train::check(study.distil);
   study.labels_per_class = o.labels_per_class;
   study.valid = o.valid;
   study.seeds.clear();

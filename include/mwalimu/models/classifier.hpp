@@ -38,6 +38,11 @@ struct ClassifierHead {
     nn::uniform_by_fan(linear1.weight, linear1.weight.shape()[1], {seed, 10000});
     nn::uniform_by_fan(linear2.weight, linear2.weight.shape()[1], {seed, 10001});
   }
+  /// Drops a share p of the last layer's inputs, and half as many before.
+  void set_dropout(float p) {
+    dropout1.p = p / 2;
+    dropout2.p = p;
+  }
   template <class V>
   void visit(V&& v) {
     v("0", norm1);

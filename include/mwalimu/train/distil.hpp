@@ -28,6 +28,12 @@ struct DistilRound {
   FinetuneResult result;
 };
 
+/// @throws ValueError  a number that is no number of rounds, or no probability to believe.
+inline void check(const DistilOptions& options) {
+  require<ValueError>(options.rounds >= 1, "--rounds: want at least 1, got ", options.rounds);
+  require_threshold(options.threshold);
+}
+
 /// Runs the rounds from `model` on; each starts from the best model of the one before and labels the
 /// test part anew. Validation rows are the same throughout and never get a label from the model.
 /// Writes roundK/ as finetune does, and in it Train.csv as the round used it.
@@ -36,7 +42,7 @@ inline std::vector<DistilRound> distil(models::Classifier& model, const StudyDat
                                        const data::IndexSplit& rows, const DistilOptions& options,
                                        const std::filesystem::path& out,
                                        std::ostream& console = std::cout) {
-  require<ValueError>(options.rounds >= 1, "--rounds: want at least 1, got ", options.rounds);
+  check(options);
   require<ValueError>(data.test_count() > 0,
                       "distil: the data set has no test part to predict; want Test.csv or test/");
   const auto& augment = options.finetune.classifier.augment;

@@ -19,6 +19,12 @@ struct PseudoLabel {
   double confidence = 0;  ///< the smallest probability of that label among its images
 };
 
+/// @throws ValueError  no probability that can be asked for.
+inline void require_threshold(double threshold) {
+  require<ValueError>(threshold > 0 && threshold <= 1,
+                      "--threshold: want more than 0 and at most 1, got ", threshold);
+}
+
 /// The plants among `data` that may be taught as what the model says they are: every image of the
 /// plant has its highest probability, at least `threshold`, at the same class.
 ///
@@ -29,8 +35,7 @@ struct PseudoLabel {
 inline std::vector<PseudoLabel> confident_plants(const data::Dataset& data,
                                                  std::span<const double> probabilities,
                                                  double threshold) {
-  require<ValueError>(threshold > 0 && threshold <= 1,
-                      "--threshold: want more than 0 and at most 1, got ", threshold);
+  require_threshold(threshold);
   const std::size_t C = data.classes.size();
   const std::vector<int> predicted = eval::arg_max(probabilities, static_cast<index_t>(C));
   std::vector<PseudoLabel> chosen;
