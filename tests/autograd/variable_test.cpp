@@ -58,6 +58,23 @@ TEST(Variable, GradientsAccumulateOverPasses) {
   EXPECT_EQ(x.grad().item(), 12.0);
 }
 
+TEST(Accumulate, AddsBetweenAnyStrides) {
+  // The target is a range of a wider tensor, whose rest stays; the source is turned, or dense.
+  auto numbers = Tensor<double>::empty({3, 20, 70});
+  for (index_t i = 0; i < numbers.count(); ++i) numbers.data()[i] = static_cast<double>(i);
+  const auto turned = numbers.permute({0, 2, 1}).contiguous().permute({0, 2, 1});
+  for (const auto& source : {numbers, turned}) {
+    auto wide = Tensor<double>::full({3, 20, 72}, 0.5);
+    auto target = wide.slice(2, 1, 71);
+    accumulate(Cpu{}, source, target);
+    for (index_t i = 0; i < wide.count(); ++i) {
+      const index_t row = i / 72, column = i % 72 - 1;
+      const bool inside = column >= 0 && column < 70;
+      ASSERT_EQ(wide.data()[i], inside ? 0.5 + static_cast<double>(row * 70 + column) : 0.5) << i;
+    }
+  }
+}
+
 TEST(Variable, LeafAddsIntoTheGivenGradient) {
   auto arena = Tensor<double>::full({4}, 0.5);
   const auto x = Variable<double>::leaf(vector_of({2, 3}), arena.slice(0, 1, 3));

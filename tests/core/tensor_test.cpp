@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <tuple>
 
 namespace mwalimu {
 namespace {
@@ -70,6 +71,55 @@ TEST(Tensor, StridedCopyOfFiveDimensionsIsElementwise) {
   auto target = Tensor<float>::empty({6, 5, 4, 3, 2}).permute({4, 3, 2, 1, 0});
   target.copy_from(source);
   EXPECT_EQ(target.to_vector(), source.to_vector());
+}
+
+/// The element at a row-major index, by the strides alone.
+template <class T>
+T& at(Tensor<T>& tensor, index_t index) {
+  index_t offset = 0;
+  for (int i = tensor.rank() - 1; i >= 0; --i) {
+    offset += index % tensor.dim(i) * tensor.strides()[i];
+    index /= tensor.dim(i);
+  }
+  return tensor.data()[offset];
+}
+
+TEST(Tensor, CopiesBetweenAnyStridesAreElementwise) {
+  // Beyond whole tiles, runs of a few elements, of lines and of pages; the ranges leave a rest.
+  for (const auto& [shape, begin, end] :
+       {std::tuple{Shape{2, 37, 70}, 0, 70}, std::tuple{Shape{2, 37, 70}, 3, 4},
+        std::tuple{Shape{3, 33, 65}, 1, 34}, std::tuple{Shape{2, 5, 4099}, 2, 4098},
+        std::tuple{Shape{1, 129, 18}, 0, 17}}) {
+    const auto whole = counting(shape);
+    auto part = whole.slice(2, begin, end);
+    const auto check = [&]<class T>(Tensor<float> from, Tensor<T> into) {
+      auto to = Tensor<T>::full(into.shape(), T{-1});
+      auto target = to.slice(2, 1, into.dim(2) - 1);  // a frame that stays
+      target.copy_from(from);
+      for (index_t i = 0; i < from.count(); ++i) {
+        ASSERT_EQ(static_cast<double>(at(target, i)), static_cast<double>(at(from, i))) << i;
+      }
+      double sum = 0;
+      for (const auto value : to.span()) sum += static_cast<double>(value);
+      for (index_t i = 0; i < from.count(); ++i) sum -= static_cast<double>(at(from, i));
+      EXPECT_EQ(sum, -2.0 * static_cast<double>(into.dim(0) * into.dim(1)));
+    };
+    const index_t n = part.dim(2) + 2;
+    check(part, Tensor<float>::empty({shape[0], shape[1], n}));
+    check(part, Tensor<double>::empty({shape[0], shape[1], n}));
+    const auto turned = part.permute({0, 2, 1});
+    check(turned, Tensor<float>::empty({shape[0], part.dim(2), shape[1] + 2}));
+  }
+}
+
+TEST(Tensor, FillOfARangeLeavesTheRest) {
+  auto whole = counting({3, 5, 4});
+  whole.slice(1, 1, 3).slice(2, 2, 4).permute({2, 0, 1}).fill(-1);
+  for (index_t i = 0; i < whole.count(); ++i) {
+    const index_t row = i / 4 % 5, column = i % 4;
+    const bool inside = row >= 1 && row < 3 && column >= 2;
+    EXPECT_EQ(whole.data()[i], inside ? -1.0f : static_cast<float>(i)) << i;
+  }
 }
 
 TEST(Tensor, ConvertsBetweenTypes) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "mwalimu/core/profile.hpp"
+#include "mwalimu/core/strided.hpp"
 #include "mwalimu/core/tensor.hpp"
 
 namespace mwalimu {
@@ -32,18 +33,32 @@ template <Real T>
 void accumulate(Gpu, const Tensor<T>& source, Tensor<T>& target);  // kernels/accumulate.cuh
 template <Real T>
 void accumulate(Cpu, const Tensor<T>& source, Tensor<T>& target) {
-  const bool same_order = target.strides() == source.strides() && target.is_dense();
-  const Tensor<T> from = same_order ? source : source.contiguous();
-  Tensor<T> to = same_order || target.is_contiguous() ? target : target.contiguous();
-  const T* read = from.data();
-  T* written = to.data();
-  parallel_for(to.count(), 16384, [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; ++i) {
-      using A = accumulate_t<T>;
-      written[i] = convert<T>(static_cast<A>(written[i]) + static_cast<A>(read[i]));
-    }
-  });
-  if (to.data() != target.data()) target.copy_from(to);
+  const auto add = [](T& to, const T& from) {
+    using A = accumulate_t<T>;
+    to = convert<T>(static_cast<A>(to) + static_cast<A>(from));
+  };
+  const T* read = source.data();
+  T* written = target.data();
+  if (target.count() == 0) return;
+  if (target.strides() == source.strides() && target.is_dense()) {
+    parallel_for(target.count(), 16384, [&](index_t begin, index_t end) {
+#pragma omp simd
+      for (index_t i = begin; i < end; ++i) add(written[i], read[i]);
+    });
+    return;
+  }
+  mwalimu::detail::for_each_run(
+      target.shape(), target.strides(), source.strides(),
+      [&](index_t to_first, index_t from_first, index_t n, index_t to_step, index_t from_step) {
+        T* to = written + to_first;
+        const T* from = read + from_first;
+        if (to_step == 1 && from_step == 1) {
+#pragma omp simd
+          for (index_t i = 0; i < n; ++i) add(to[i], from[i]);
+        } else {
+          for (index_t i = 0; i < n; ++i) add(to[i * to_step], from[i * from_step]);
+        }
+      });
 }
 
 namespace detail {

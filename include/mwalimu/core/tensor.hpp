@@ -15,6 +15,7 @@
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/core/shape.hpp"
+#include "mwalimu/core/strided.hpp"
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/gpu/allocator.hpp"
 
@@ -255,19 +256,21 @@ class Tensor {
       if (!(device_ == source.device())) return copy_between_devices(source);
       if (!device_.is_cpu()) return copy_on_gpu(source);
     }
+    const U* from = source.data();
     if (strides_ == source.strides() && is_dense()) {
-      if constexpr (std::is_same_v<T, U>) {
-        std::memcpy(data_, source.data(), static_cast<std::size_t>(count()) * sizeof(T));
-      } else {
-        const U* from = source.data();
-        T* to = data_;
-        parallel_for(count(), 16384, [&](index_t begin, index_t end) {
-          for (index_t i = begin; i < end; ++i) to[i] = convert<T>(from[i]);
-        });
-      }
+      parallel_for(count(), kGrain, [&](index_t begin, index_t end) {
+        copy_run(from + begin, data_ + begin, end - begin);
+      });
       return;
     }
-    copy_strided(source);
+    detail::for_each_run(
+        shape_, strides_, source.strides(),
+        [&](index_t to_first, index_t from_first, index_t n, index_t to_step, index_t from_step) {
+          const U* read = from + from_first;
+          T* written = data_ + to_first;
+          if (to_step == 1 && from_step == 1) return copy_run(read, written, n);
+          for (index_t i = 0; i < n; ++i) written[i * to_step] = convert<T>(read[i * from_step]);
+        });
   }
   /// This tensor if it lies on `device`, else a copy there with the same strides (row-major if this
   /// one has gaps).
@@ -295,9 +298,14 @@ class Tensor {
       }
     }
     if (is_dense()) {
-      std::fill_n(data_, count(), value);
+      parallel_for(count(), kGrain, [&](index_t begin, index_t end) {
+        std::fill(data_ + begin, data_ + end, value);
+      });
     } else {
-      for_each_offset(shape_, strides_, [&](index_t offset) { data_[offset] = value; });
+      detail::for_each_run(shape_, strides_, strides_,
+                           [&](index_t first, index_t, index_t n, index_t step, index_t) {
+                             for (index_t i = 0; i < n; ++i) data_[first + i * step] = value;
+                           });
     }
   }
   void zero() { is_dense() ? fill_bytes(0) : fill(T{}); }
@@ -340,7 +348,10 @@ class Tensor {
                                        gpu_place(device_).stream);
       }
     }
-    std::memset(static_cast<void*>(data_), byte, static_cast<std::size_t>(count()) * sizeof(T));
+    parallel_for(count(), kGrain, [&](index_t begin, index_t end) {
+      std::memset(static_cast<void*>(data_ + begin), byte,
+                  static_cast<std::size_t>(end - begin) * sizeof(T));
+    });
   }
 
   template <Element U>
@@ -390,38 +401,28 @@ class Tensor {
     return {data, extents, strides};
   }
 
-  template <class F>
-  static void for_each_offset(const Shape& shape, const Shape& strides, F&& f) {
-    Shape at = shape;
-    for (int i = 0; i < shape.rank(); ++i) at[i] = 0;
-    for (index_t n = shape.count(), k = 0; k < n; ++k) {
-      index_t offset = 0;
-      for (int i = 0; i < shape.rank(); ++i) offset += at[i] * strides[i];
-      f(offset);
-      for (int i = shape.rank() - 1; i >= 0 && ++at[i] == shape[i]; --i) at[i] = 0;
-    }
-  }
+  static constexpr index_t kGrain = 16384;  // elements that are worth a thread
+
   template <Element U>
-  void copy_strided(const Tensor<U>& source) {
-    // Rows of the last dimension; the outer index is kept as one number.
-    const int last = rank() - 1;
-    const index_t inner = dim(last), rows = count() / inner;
-    const U* from = source.data();
-    parallel_for(rows, std::max<index_t>(1, 16384 / inner), [&](index_t begin, index_t end) {
-      for (index_t row = begin; row < end; ++row) {
-        index_t rest = row, to_offset = 0, from_offset = 0;
-        for (int i = last - 1; i >= 0; --i) {
-          const index_t at = rest % dim(i);
-          rest /= dim(i);
-          to_offset += at * strides_[i];
-          from_offset += at * source.strides()[i];
-        }
-        for (index_t j = 0; j < inner; ++j) {
-          data_[to_offset + j * strides_[last]] =
-              convert<T>(from[from_offset + j * source.strides()[last]]);
-        }
+  static void copy_run(const U* from, T* to, index_t n) {
+    if constexpr (std::is_same_v<T, U>) {
+      constexpr index_t kLine = 64, kLong = 4096;  // bytes
+      auto* written = reinterpret_cast<std::byte*>(to);
+      const auto* read = reinterpret_cast<const std::byte*>(from);
+      index_t bytes = n * static_cast<index_t>(sizeof(T));
+      // Of a short run the call costs more than the copy: the compiler writes lines out.
+      for (; bytes >= kLine && bytes < kLong; bytes -= kLine, written += kLine, read += kLine) {
+        std::memcpy(written, read, kLine);
       }
-    });
+      if (bytes >= kLine / 2 && bytes < kLine) {
+        std::memcpy(written, read, kLine / 2);
+        bytes -= kLine / 2, written += kLine / 2, read += kLine / 2;
+      }
+      if (bytes > 0) std::memcpy(written, read, static_cast<std::size_t>(bytes));
+    } else {
+#pragma omp simd
+      for (index_t i = 0; i < n; ++i) to[i] = convert<T>(from[i]);
+    }
   }
 
   Shape shape_, strides_;
