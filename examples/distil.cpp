@@ -11,7 +11,7 @@ using namespace mwalimu;
 struct Options {
   programs::CommonOptions common;
   programs::FinetuningOptions finetuning;
-  std::string classifier;
+  std::string classifier, input = "auto";
   int rounds = 2;
   double threshold = 0.9;
 };
@@ -27,7 +27,10 @@ void run(const CLI::App& app, Options& o) {
   options.finetune.architecture = saved.architecture;
   train::check(options);
   saved.model.head.set_dropout(options.finetune.dropout);
-  const auto data = programs::load_data(o.common, o.finetuning.store_size());
+  const auto input =
+      train::input_of_model(o.input, saved.architecture.channels, o.classifier);
+  programs::check_input(input, device);
+  const auto data = programs::load_data(o.common, o.finetuning.store_size(), input);
   require<ValueError>(data.dataset.classes == saved.classes, o.classifier,
                       ": was trained on other classes than those of ", o.common.data);
   const auto rows = train::split_labels(data, o.finetuning.labels_per_class, o.finetuning.valid,
@@ -61,6 +64,7 @@ int main(int argc, char** argv) {
         app.add_option("--classifier", options.classifier, "classifier.safetensors of finetune")
             ->required()
             ->type_name("FILE");
+        programs::add_input_option(app, options.input, "auto: as the classifier was trained");
         app.add_option("--rounds", options.rounds, "how often to predict and train");
         app.add_option("--threshold", options.threshold,
                        "smallest probability, of both images of a pair, that is believed");

@@ -17,7 +17,7 @@ using namespace mwalimu;
 
 struct Options {
   programs::CommonOptions common;
-  std::string classifier, part = "test", calibrate;
+  std::string classifier, part = "test", calibrate, input = "auto";
   int size = 0;
   train::TtaOptions tta;
   index_t bootstrap = 1000, mistakes = 12;
@@ -72,9 +72,12 @@ void run(const CLI::App& app, Options& o) {
   require<ValueError>(o.bootstrap >= 0 && o.bootstrap <= 1'000'000,
                       "--bootstrap: want 0 to 1000000 resamples, got ", o.bootstrap);
   require<ValueError>(o.mistakes >= 0, "--mistakes: want 0 or more, got ", o.mistakes);
-  auto dataset = data::load_dataset(
-      o.common.data, o.part == "train" ? data::Split::train : data::Split::test,
-      {.skip_bad = o.common.skip_bad, .classes = saved.classes});
+  const auto input = train::input_of_model(o.input, saved.architecture.channels, o.classifier);
+  auto dataset = train::as_input(
+      data::load_dataset(o.common.data,
+                         o.part == "train" ? data::Split::train : data::Split::test,
+                         {.skip_bad = o.common.skip_bad, .classes = saved.classes}),
+      input);
   const auto store =
       data::ImageStore::build(dataset, {.size = size, .skip_bad = o.common.skip_bad});
   if (!dataset.skipped.empty()) std::cout << "left out " << dataset.skipped.summary() << std::endl;
@@ -128,6 +131,7 @@ int main(int argc, char** argv) {
         app.add_option("--part", options.part, "test or train")
             ->check(CLI::IsMember({"test", "train"}));
         app.add_option("--size", options.size, "side of the input; 0: as trained");
+        programs::add_input_option(app, options.input, "auto: as the classifier was trained");
         app.add_option("--tta", options.tta.passes,
                        "random views of each image to average; 0: the plain one alone");
         app.add_option("--tta-beta", options.tta.beta,

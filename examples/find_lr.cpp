@@ -65,7 +65,9 @@ optim::LrFinder test_classifier(Options& o, Device device) {
   finetuning.size = o.size == 0 ? 128 : o.size;
   auto options = programs::make_finetune_options(finetuning, o.common, device);
   options.architecture = o.encoder.architecture();
-  const auto data = programs::load_data(o.common, finetuning.size);
+  const auto input = train::input_of_channels(options.architecture.channels, o.encoder.encoder);
+  programs::check_input(input, device);
+  const auto data = programs::load_data(o.common, finetuning.size, input);
   const auto rows = train::split_labels(data, finetuning.labels_per_class, finetuning.valid,
                                         o.common.seed);
   optim::LrFinder finder(o.sweep);
@@ -101,7 +103,9 @@ optim::LrFinder test_swav(Options& o, Device device) {
     if (o.size == 0) size = std::max(size, group.size);
   }
   data::check_crop_sizes(pretrain.crops, size, size);
-  const auto data = programs::load_data(o.common, size);
+  const auto input = train::input_of_channels(pretrain.architecture.channels, o.encoder.encoder);
+  programs::check_input(input, device);
+  const auto data = programs::load_data(o.common, size, input);
   data::Dataset images = data.dataset;
   if (o.images == "train") images = data::subset(data.dataset, data.train());
   pretrain.crops.pairs = programs::wants_pairs(o.crops, images);

@@ -22,7 +22,7 @@ struct Options {
   programs::CropOptions crops;
   programs::SwavOptions swav;
   train::PretrainOptions pretrain;
-  std::string recipe = "none", images = "train", encoder;
+  std::string recipe = "none", images = "train", encoder, input = "images", pool = "concat", sizes;
   bool reference_quirks = false;
   int size = 0;
   double probe_held_out = 0.2, warmup = 0.025, lr_final = 0;
@@ -43,7 +43,19 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--width", o.pretrain.architecture.width,
                  "channels of the encoder's first stage");
   app.add_option("--size", o.size, "side of the stored images, pixels; 0: that of the largest crop");
+  app.add_option("--input", o.input,
+                 "images: each photograph by itself; stacked: a pair X.jpg, X_rgn.jpg as one image "
+                 "of R, G, B and near infra-red")
+      ->check(CLI::IsMember({"images", "stacked"}));
+  app.add_option("--pool", o.pool,
+                 "what the encoder's features are of its last map: concat, maximum and mean; "
+                 "average or max, one of them")
+      ->check(CLI::IsMember({"concat", "average", "avg", "max"}));
   programs::add_crop_options(app, o.crops);
+  app.add_option("--sizes", o.sizes,
+                 "larger crops as training goes on: 64@10,96@10,128 has the largest of 64 pixels for "
+                 "10 epochs, of 96 for 10, then of 128 as --crops has them; the others in proportion")
+      ->type_name("SIZE@EPOCHS,...,SIZE");
   app.add_option("--images", o.images, "which part to learn from, without labels: train or all")
       ->check(CLI::IsMember({"train", "all"}));
   programs::add_swav_options(app, o.swav);
@@ -80,6 +92,29 @@ std::function<double(models::Encoder&)> make_probe(const Options& o, const train
                              probe);
 }
 
+/// Reads --sizes. Returns the side of the largest crop of any epoch.
+/// @throws ValueError  another syntax, or it does not end on the crops of --crops.
+int apply_sizes(Options& o) {
+  int largest = train::largest_crop(o.pretrain.crops);
+  if (o.sizes.empty()) return largest;
+  const auto schedule = train::size_schedule_of(o.sizes);
+  require<ValueError>(schedule.last == largest, "--sizes: ends on ", schedule.last,
+                      " pixels, but the largest of --crops ", o.crops.crops, " has ", largest);
+  o.pretrain.sizes = schedule.progressive;
+  for (const auto& phase : schedule.progressive.before) largest = std::max(largest, phase.size);
+  return largest;
+}
+
+/// @throws ValueError  stacked images do not go with another option.
+void check_stacked(const Options& o, train::Input input, Device device) {
+  if (input == train::Input::images) return;
+  programs::check_input(input, device);
+  require<ValueError>(o.crops.pairs != "on", "--pairs on: with --input stacked a pair is one image; "
+                      "leave one of them out");
+  require<ValueError>(!o.reference_quirks, "--reference-quirks: takes a plant's RGB image alone; "
+                      "leave --input stacked out");
+}
+
 void run(const CLI::App& app, Options& o) {
   const Device device = programs::start(o.common);
   auto& pretrain = o.pretrain;
@@ -104,19 +139,28 @@ void run(const CLI::App& app, Options& o) {
   pretrain.profile = o.training.profile;
 
   if (o.reference_quirks) programs::apply_reference_quirks(o.crops, o.swav, pretrain.crops);
-  if (o.size == 0) {
-    for (const auto& group : pretrain.crops.groups) o.size = std::max(o.size, group.size);
-  }
-  data::check_crop_sizes(pretrain.crops, o.size, o.size);
-  const auto data = programs::load_data(o.common, o.size);
+  const int largest = apply_sizes(o);
+  if (o.size == 0) o.size = largest;
+  require<ValueError>(o.size >= largest, "--size: crops of ", largest,
+                      " pixels are larger than the stored images (", o.size,
+                      "): ask for smaller crops, or store larger images");
+  pretrain.architecture.pooling = models::pooling_named(o.pool);
+  const auto input = train::input_named(o.input);
+  check_stacked(o, input, device);
+  const auto data = programs::load_data(o.common, o.size, input);
   data::Dataset images = data.dataset;
   if (o.images == "train") images = data::subset(data.dataset, data.train());
   pretrain.crops.pairs = !o.reference_quirks && programs::wants_pairs(o.crops, images);
   const auto samples = o.reference_quirks ? train::rgb_views(images)
                                           : train::view_pairs(images, pretrain.crops.pairs);
-  std::cout << samples.size() << (pretrain.crops.pairs ? " pairs" : " single images") << std::endl;
+  std::cout << samples.size()
+            << (input == train::Input::stacked ? " stacked pairs"
+                : pretrain.crops.pairs         ? " pairs"
+                                               : " single images")
+            << std::endl;
 
   pretrain.probe.accuracy = make_probe(o, data);
+  if (pretrain.probe.accuracy && o.probe_held_out != 0.2) pretrain.probe.held_out = o.probe_held_out;
   train::check(pretrain, static_cast<index_t>(samples.size()));
   const programs::OutputFolder out(
       o.common, {"log.csv", "log.svg", "checkpoint.safetensors", "encoder.safetensors",

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/training.hpp"
+#include "mwalimu/models/load_encoder.hpp"
 #include "mwalimu/train/finetune.hpp"
 
 namespace mwalimu::programs {
@@ -128,7 +129,13 @@ inline models::Classifier make_classifier(const train::FinetuneOptions& options,
                                           const train::StudyData& data) {
   auto encoder = options.architecture.encoder();
   encoder.initialize(options.classifier.seed);
-  if (!encoder_file.empty()) nn::load_state_dict(encoder, encoder_file);
+  if (!encoder_file.empty()) {
+    const index_t channels = models::load_encoder(encoder, options.architecture, encoder_file);
+    if (channels != encoder.in_channels()) {
+      std::cout << encoder_file << ": its first weights, of " << channels
+                << " channels, are spread over " << encoder.in_channels() << std::endl;
+    }
+  }
   models::Classifier model(std::move(encoder), static_cast<index_t>(data.dataset.classes.size()),
                            options.dropout);
   model.head.initialize(options.classifier.seed);

@@ -65,8 +65,36 @@ inline void add_training_options(CLI::App& app, TrainingOptions& o,
       ->configurable(false);
 }
 
+/// --input.
+/// @param otherwise  what auto means.
+inline void add_input_option(CLI::App& app, std::string& input, const std::string& otherwise) {
+  app.add_option("--input", input,
+                 "images: each photograph by itself; stacked: a pair X.jpg, X_rgn.jpg as one image "
+                 "of R, G, B and near infra-red; " +
+                     otherwise)
+      ->check(CLI::IsMember({"auto", "images", "stacked"}));
+}
+
+/// --pool.
+/// @param otherwise  what auto means.
+inline void add_pool_option(CLI::App& app, std::string& pool, const std::string& otherwise) {
+  app.add_option("--pool", pool,
+                 "what an encoder's features are of its last map: concat, maximum and mean; average "
+                 "or max, one of them; " +
+                     otherwise)
+      ->check(CLI::IsMember({"auto", "concat", "average", "avg", "max"}));
+}
+
+/// @throws ValueError  a device cannot train with it.
+inline void check_input(train::Input input, Device device) {
+  require<ValueError>(input == train::Input::images || device.is_cpu(),
+                      "--input stacked: a GPU makes inputs of three channels only; train with "
+                      "--device cpu");
+}
+
 /// Reads and decodes the data set in --data with a progress line, and says what it holds.
-inline train::StudyData load_data(const CommonOptions& common, int store_size) {
+inline train::StudyData load_data(const CommonOptions& common, int store_size,
+                                  train::Input input = train::Input::images) {
   train::Progress* bar = nullptr;
   std::unique_ptr<train::Progress> progress;
   auto data = train::load_study_data(
@@ -78,13 +106,16 @@ inline train::StudyData load_data(const CommonOptions& common, int store_size) {
           bar = progress.get();
         }
         bar->update(done);
-      });
+      },
+      input);
   if (bar != nullptr) bar->finish();
   if (!data.dataset.skipped.empty()) {
     std::cout << "left out " << data.dataset.skipped.summary() << std::endl;
   }
   std::cout << "data: " << data.train_count << " training and " << data.test_count()
-            << " test images of " << data.dataset.classes.size() << " classes" << std::endl;
+            << " test images of " << data.dataset.classes.size() << " classes"
+            << (input == train::Input::stacked ? ", each of a pair: R, G, B, near infra-red" : "")
+            << std::endl;
   return data;
 }
 

@@ -75,7 +75,10 @@ std::vector<float> parameters_of(SwavTrainer& trainer) {
   return all;
 }
 
-Trained run_on_host(const SwavTrainerOptions& options) {
+// Two steps of each size, where crops grow.
+const ProgressiveSizes kOneSize{}, kGrowing{{{8, 2}, {12, 2}}};
+
+Trained run_on_host(const SwavTrainerOptions& options, const ProgressiveSizes& sizes = kOneSize) {
   const auto store = images(16, 20);
   const auto samples = pairs(8);
   const data::BatchSampler sampler(8, kBatch, options.seed);
@@ -85,7 +88,8 @@ Trained run_on_host(const SwavTrainerOptions& options) {
   CropBatch batch;
   while (trainer.step() < kSteps) {
     run.records.push_back(trainer.step([&]() -> const CropBatch& {
-      make_crops(options.crops, options.seed, micro, store, samples, sampler.indices(micro), batch);
+      make_crops(crops_of_epoch(sizes, micro / options.accumulate, options.crops), options.seed,
+                 micro, store, samples, sampler.indices(micro), batch);
       ++micro;
       return batch;
     }));
@@ -95,7 +99,7 @@ Trained run_on_host(const SwavTrainerOptions& options) {
 }
 
 void take_steps(SwavTrainer& trainer, const SwavTrainerOptions& options, std::int64_t last,
-                Trained& run) {
+                Trained& run, const ProgressiveSizes& sizes = kOneSize) {
   const auto samples = pairs(8);
   const data::BatchSampler sampler(8, kBatch, options.seed);
   gpu::BatchFeed feed(
@@ -108,6 +112,7 @@ void take_steps(SwavTrainer& trainer, const SwavTrainerOptions& options, std::in
         }
       });
   while (trainer.step() < last) {
+    trainer.set_crops(crops_of_epoch(sizes, trainer.step(), options.crops));
     trainer.queue_step(feed);
     if (trainer.unread_steps() == options.read_interval || trainer.step() == last) {
       for (const auto& record : trainer.read_steps()) run.records.push_back(record);
@@ -115,10 +120,10 @@ void take_steps(SwavTrainer& trainer, const SwavTrainerOptions& options, std::in
   }
 }
 
-Trained run_on_device(const SwavTrainerOptions& options) {
+Trained run_on_device(const SwavTrainerOptions& options, const ProgressiveSizes& sizes = kOneSize) {
   SwavTrainer trainer(options);
   Trained run;
-  take_steps(trainer, options, kSteps, run);
+  take_steps(trainer, options, kSteps, run, sizes);
   run.parameters = parameters_of(trainer);
   return run;
 }
@@ -133,8 +138,9 @@ double distance(const std::vector<float>& got, const std::vector<float>& want) {
 }
 
 void expect_same_training(const SwavTrainerOptions& on_host, const SwavTrainerOptions& on_device,
-                          double losses, double parameters) {
-  const Trained want = run_on_host(on_host), got = run_on_device(on_device);
+                          double losses, double parameters,
+                          const ProgressiveSizes& sizes = kOneSize) {
+  const Trained want = run_on_host(on_host, sizes), got = run_on_device(on_device, sizes);
   ASSERT_EQ(got.records.size(), want.records.size());
   for (std::size_t i = 0; i < want.records.size(); ++i) {
     SCOPED_TRACE(i);
@@ -155,12 +161,13 @@ void expect_same_training(const SwavTrainerOptions& on_host, const SwavTrainerOp
   EXPECT_LT(distance(got.parameters, want.parameters), parameters);
 }
 
-void expect_graph_changes_nothing(SwavTrainerOptions options) {
+void expect_graph_changes_nothing(SwavTrainerOptions options,
+                                  const ProgressiveSizes& sizes = kOneSize) {
   SCOPED_TRACE(name_of(options.precision));
   options.graph = false;
-  const Trained eager = run_on_device(options);
+  const Trained eager = run_on_device(options, sizes);
   options.graph = true;
-  const Trained replayed = run_on_device(options);
+  const Trained replayed = run_on_device(options, sizes);
   ASSERT_EQ(replayed.records.size(), eager.records.size());
   const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
   for (std::size_t i = 0; i < eager.records.size(); ++i) {
@@ -204,6 +211,14 @@ TEST(DeviceSwavStep, SeveralQueuesAndOtherCodeCropsTrainAsTheHostDoes) {
 TEST(DeviceSwavStep, AGraphOfSeveralQueuesChangesNoBit) {
   MWALIMU_NEEDS_DEVICE();
   expect_graph_changes_nothing(with_queues_of_their_own(small_options(Device::cuda())));
+}
+
+// A graph of the size before would make crops of that size: each size has its own.
+TEST(DeviceSwavStep, CropsThatGrowTrainAsTheHostDoesAndNoGraphOutlivesItsSize) {
+  MWALIMU_NEEDS_DEVICE();
+  expect_same_training(small_options(Device::cpu()), small_options(Device::cuda()), 1e-4, 1e-3,
+                       kGrowing);
+  expect_graph_changes_nothing(small_options(Device::cuda()), kGrowing);
 }
 
 TEST(DeviceSwavStep, AccumulatesBatchesAsTheHostDoes) {

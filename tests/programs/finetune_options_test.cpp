@@ -31,6 +31,8 @@ TEST_F(FinetuneOptions, EachChangesAResult) {
   changes["encoder"] = {{"--encoder", path("pretrained/encoder.safetensors")}};
   changes["arch"] = {{"--arch", "xresnet34"}};
   changes["width"] = {{"--width", "16"}};
+  changes["pool"] = {{"--pool", "max"}};
+  changes["input"] = {{"--input", "stacked"}};
   // Shown by the other tests of the programs, or of how the work is done and not what it is.
   const std::set<std::string> elsewhere{
       "help",   "version", "config",  "data",    "out",   "overwrite", "resume", "skip-bad",

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 
@@ -213,6 +215,144 @@ TEST(Pretrain, KilledAndResumedWithProbeAndQueuesItEndsTheSame) {
   EXPECT_EQ(numbers(folder / "broken/log.csv"), numbers(folder / "unbroken/log.csv"));
   EXPECT_EQ(io::read_file(folder / "broken/checkpoint.safetensors"),
             io::read_file(folder / "unbroken/checkpoint.safetensors"));
+}
+
+TEST(ProgressiveSizes, ScaleAllGroupsOfCrops) {
+  data::MultiCropOptions crops;
+  crops.groups = {{2, 128, {0.3f, 1.0f}}, {6, 96, {0.1f, 0.3f}}, {1, 1, {0.1f, 0.3f}}};
+  const auto sizes = size_schedule_of("32@2,100@1,128").progressive;
+  const auto at = [&](std::int64_t epoch) {
+    const auto of_epoch = crops_of_epoch(sizes, epoch, crops);
+    std::vector<int> sides;
+    for (const auto& group : of_epoch.groups) sides.push_back(group.size);
+    EXPECT_EQ(of_epoch.views(), crops.views());
+    EXPECT_EQ(of_epoch.groups[1].scale, crops.groups[1].scale);
+    return sides;
+  };
+  EXPECT_EQ(at(0), (std::vector<int>{32, 24, 1}));
+  EXPECT_EQ(at(1), at(0));
+  EXPECT_EQ(at(2), (std::vector<int>{100, 75, 1}));
+  EXPECT_EQ(at(3), (std::vector<int>{128, 96, 1}));
+}
+
+// Killed in each of the three phases: in the probe that ends its second epoch, which is lost.
+TEST(Pretrain, CropsGrowAndARunKilledAtAnySizeEndsTheSame) {
+  const test::TempDir folder;
+  auto options = small();
+  run(options, folder / "plain");
+  options.sizes = size_schedule_of("8@2,12@2,16").progressive;
+  options.probe = {.name = "knn", .accuracy = [](models::Encoder&) { return 0.5; }, .epochs = 1};
+  run(options, folder / "unbroken");
+  const Log log = read_log(folder / "unbroken/log.csv");
+  EXPECT_EQ(log.column("size"),
+            (std::vector<double>{8, 8, 8, 8, 12, 12, 12, 12, 16, 16, 16, 16}));
+  EXPECT_NE(io::read_file(folder / "unbroken/encoder.safetensors"),
+            io::read_file(folder / "plain/encoder.safetensors"));
+  for (const int killed : {2, 4, 6}) {
+    const auto out = folder / ("killed" + std::to_string(killed));
+    auto broken = options;
+    int epoch = 0;
+    broken.probe.accuracy = [&](models::Encoder&) {
+      if (++epoch == killed) throw std::runtime_error("killed");
+      return 0.5;
+    };
+    EXPECT_THROW(run(broken, out), std::runtime_error);
+    run(options, out, true);
+    EXPECT_EQ(io::read_file(out / "checkpoint.safetensors"),
+              io::read_file(folder / "unbroken/checkpoint.safetensors"));
+    EXPECT_EQ(numbers(out / "log.csv"), numbers(folder / "unbroken/log.csv"));
+  }
+  options.sizes = size_schedule_of("8@1,12@3,16").progressive;
+  EXPECT_THROW(run(options, folder / "unbroken", true), ValueError);
+  options.sizes = size_schedule_of("8@6,16").progressive;
+  EXPECT_THROW(run(options, folder / "never"), ValueError);
+}
+
+TEST(Pretrain, AResumedRunMustHaveTheSameOptimiserScheduleAndImages) {
+  const test::TempDir folder;
+  auto options = small();
+  options.epochs = 1;
+  options.trainer.optimizer = optim::optimizer_options("adam", 0.01);
+  run(options, folder.path());
+  run(options, folder.path(), true);
+  auto other = options;
+  other.trainer.optimizer = optim::optimizer_options("adamw", 0.01);
+  EXPECT_THROW(run(other, folder.path(), true), ValueError);
+  other = options;
+  other.probe.held_out = 0.3;
+  EXPECT_THROW(run(other, folder.path(), true), ValueError);
+  std::ostringstream console;
+  const auto larger = data::ImageStore::from_pixels(std::vector<std::uint8_t>(8 * 24 * 24 * 3), 24, 24);
+  EXPECT_THROW(pretrain(options, larger, singles(8), folder.path(), true, console), ValueError);
+}
+
+TEST(OptimizerText, TellsApartWhatHasAName) {
+  std::set<std::string> texts;
+  for (const auto name : optim::kOptimizerNames) {
+    Settings settings;
+    const auto options = optim::optimizer_options(name, 0.01);
+    settings.add("kind", options.index());
+    add_optimizer(settings, options, optim::Constant{});
+    texts.insert(settings.text());
+  }
+  EXPECT_EQ(texts.size(), optim::kOptimizerNames.size());
+  const auto one = [](const optim::Schedule& schedule) { return text_of(schedule); };
+  EXPECT_NE(one(optim::OneCycle{}), one(optim::OneCycle{.momentum = {0.95, 0.8, 0.95}}));
+  EXPECT_NE(one(optim::Sgdr{}), one(optim::Sgdr{.cycles = 4}));
+  // Of what is as usual nothing is said: checkpoints of earlier versions hold nothing either.
+  Settings usual;
+  add_optimizer(usual, optim::LambOptions{.weight_decay = 0.3}, optim::OneCycle{.lr = 2});
+  EXPECT_EQ(usual.text(), "");
+}
+
+TEST(Pretrain, StackedImagesHaveFourChannelsFromCropsToEncoder) {
+  const test::TempDir folder;
+  auto options = small();
+  options.epochs = 1;
+  run(options, folder / "three");
+  std::vector<std::uint8_t> pixels;
+  const auto rgb = images(8);
+  for (index_t i = 0; i < 8; ++i) {
+    const auto of = rgb.image(i);
+    for (std::size_t p = 0; p < of.size(); p += 3) {
+      pixels.insert(pixels.end(), {of[p], of[p + 1], of[p + 2], static_cast<std::uint8_t>(p % 251)});
+    }
+  }
+  const auto stacked = data::ImageStore::from_pixels(std::move(pixels), 20, 20, 4);
+  fs::create_directories(folder / "four");
+  std::ostringstream console;
+  pretrain(options, stacked, singles(8), folder / "four", false, console);
+  const auto path = folder / "four/encoder.safetensors";
+  const auto architecture = models::architecture_of(io::SafetensorsFile(path));
+  ASSERT_TRUE(architecture);
+  EXPECT_EQ(architecture->channels, 4);
+  auto encoder = architecture->encoder();
+  nn::load_state_dict(encoder, path);
+  EXPECT_EQ(encoder.input_weight().shape()[1], 4);
+  EXPECT_EQ(infer(encoder, stacked, {}, {.size = 16}).dim(0), 8);
+  EXPECT_THROW(infer(encoder, images(8), {}, {.size = 16}), ValueError);
+
+  // From an encoder of three channels: its other weights as they are, its first ones spread.
+  auto from_three = architecture->encoder();
+  EXPECT_EQ(models::load_encoder(from_three, *architecture, folder / "three/encoder.safetensors"), 3);
+  auto three = options.architecture.encoder();
+  nn::load_state_dict(three, folder / "three/encoder.safetensors");
+  EXPECT_EQ(from_three.input_weight().value().to_vector(),
+            models::with_input_channels(three.input_weight().value(), 4).to_vector());
+  std::map<std::string, std::vector<float>> weights;
+  nn::for_each_parameter(three, [&](const std::string& name, nn::Parameter& p) {
+    weights[name] = p.value().to_vector();
+  });
+  nn::for_each_parameter(from_three, [&](const std::string& name, nn::Parameter& p) {
+    if (&p != &from_three.input_weight()) {
+      EXPECT_EQ(p.value().to_vector(), weights.at(name)) << name;
+    }
+  });
+  options.encoder = folder / "three/encoder.safetensors";
+  fs::create_directories(folder / "spread");
+  pretrain(options, stacked, singles(8), folder / "spread", false, console);
+  EXPECT_NE(console.str().find("3 channels, are spread over 4"), std::string::npos) << console.str();
+  EXPECT_NE(io::read_file(folder / "spread/encoder.safetensors"), io::read_file(path));
 }
 
 TEST(Pretrain, ImagesThatAreAllAlikeRaiseTheAlarmOnce) {

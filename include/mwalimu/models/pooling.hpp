@@ -16,8 +16,10 @@ inline std::string_view name_of(Pooling pooling) {
   return pooling == Pooling::concat ? "concat" : pooling == Pooling::average ? "avg" : "max";
 }
 
-/// @throws ValueError  not concat, avg or max.
+/// @param name  as name_of() says it; "average", too.
+/// @throws ValueError  another name.
 inline Pooling pooling_named(std::string_view name) {
+  if (name == "average") return Pooling::average;
   for (const Pooling known : {Pooling::concat, Pooling::average, Pooling::maximum}) {
     if (name == name_of(known)) return known;
   }

@@ -214,6 +214,7 @@ class ClassifierTrainer {
                  {.classes = options.balanced ? labels_of(data_.train) : std::vector<int>()}),
         stopping_(options.patience),
         loss_scale_(loss_scale_options(options.precision, options.loss_scale)) {
+    require_channels(model_, data_.store);
     if (has_groups(options)) {
       group_scale_ = optim::geometric_learning_rates(options.encoder_lr_ratio, 1.0, kDepthGroups);
     }
@@ -398,8 +399,8 @@ class ClassifierTrainer {
   void make_batch(std::int64_t step, Batch& batch) {
     const auto rows = sampler_.indices(step);
     const int size = options_.sizes.size(step / sampler_.steps_per_epoch(), options_.augment.size);
-    const index_t values = index_t{size} * size * 3;
-    const Shape shape{static_cast<index_t>(rows.size()), size, size, 3};
+    const index_t C = data_.store.channels(), values = index_t{size} * size * C;
+    const Shape shape{static_cast<index_t>(rows.size()), size, size, C};
     if (!(batch.images.shape() == shape)) {
       batch.images = Tensor<float>::empty(shape);
       batch.labels = Tensor<std::int64_t>::empty({shape[0]});
@@ -407,13 +408,13 @@ class ClassifierTrainer {
     data::AugmentScratch scratch;
     for (std::size_t r = 0; r < rows.size(); ++r) {
       const index_t image = data_.train[static_cast<std::size_t>(rows[r])];
-      const data::ByteImage pixels{data_.store.image(image).data(), data_.store.height(),
-                                   data_.store.width()};
       const auto parameters =
           data::draw_augment(options_.augment, options_.seed, static_cast<std::uint64_t>(step), r,
-                             pixels.height, pixels.width);
-      data::apply_augment(pixels, parameters, size, options_.augment.normalisation,
-                          batch.images.data() + static_cast<index_t>(r) * values, scratch);
+                             data_.store.height(), data_.store.width());
+      data_.store.visit(image, [&](const auto& pixels) {
+        data::apply_augment(pixels, parameters, size, options_.augment.normalisation,
+                            batch.images.data() + static_cast<index_t>(r) * values, scratch);
+      });
       batch.labels.span()[r] = data_.dataset[image].label;
     }
     if (options_.mixup > 0) {

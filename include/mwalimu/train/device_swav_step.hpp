@@ -124,6 +124,13 @@ class DeviceSwavStep {
 
   index_t unread() const { return unread_; }
 
+  /// Sides of the crops of the steps to come.
+  void set_crops(const data::MultiCropOptions& crops) {
+    if (crops.groups == options_.crops.groups) return;
+    options_.crops = crops;
+    forget_graphs();
+  }
+
   /// What the steps since the last call have left, in order; waits for them.
   /// @throws ValueError  float16: no loss scale gives finite gradients.
   std::vector<Row> read() {

@@ -150,6 +150,18 @@ inline void add_classes(report::HtmlReport& page, const eval::Evaluation& e) {
   }
 }
 
+/// An image of the store as red, green and blue bytes: what can be shown of it.
+inline std::vector<std::uint8_t> visible_pixels(const data::ImageStore& store, index_t image) {
+  const auto stored = store.image(image);
+  const auto C = static_cast<std::size_t>(store.channels());
+  std::vector<std::uint8_t> pixels;
+  for (std::size_t at = 0; at < stored.size(); at += C) {
+    pixels.insert(pixels.end(), stored.begin() + static_cast<std::ptrdiff_t>(at),
+                  stored.begin() + static_cast<std::ptrdiff_t>(at) + 3);
+  }
+  return pixels;
+}
+
 inline void add_mistakes(report::HtmlReport& page, const eval::LabelledScores& scores,
                          const data::Dataset& dataset, const data::ImageStore& store,
                          index_t count) {
@@ -162,13 +174,15 @@ inline void add_mistakes(report::HtmlReport& page, const eval::LabelledScores& s
                    " images are wrong" + (wrong.size() < all.size() ? "; the " +
                    std::to_string(wrong.size()) + " most confident:" : all.empty() ? "." : ":"));
     std::vector<report::GalleryItem> items;
+    std::vector<std::vector<std::uint8_t>> pictures;
     for (const index_t row : wrong) {
       const auto at = static_cast<std::size_t>(row);
       const auto p = group.scores.row(row);
       const auto best = static_cast<std::size_t>(std::max_element(p.begin(), p.end()) - p.begin());
       const auto truth = static_cast<std::size_t>(group.scores.labels[at]);
       const data::Sample& sample = dataset[group.scores.sample[at]];
-      items.push_back({.image = store.image(group.scores.sample[at]).data(),
+      pictures.push_back(visible_pixels(store, group.scores.sample[at]));
+      items.push_back({.image = pictures.back().data(),
                        .title = scores.classes[best] + " " + report::fixed(p[best], 3),
                        .lines = {"is " + scores.classes[truth] + " (" +
                                      report::fixed(p[truth], 3) + ")",

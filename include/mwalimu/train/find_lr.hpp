@@ -48,7 +48,9 @@ inline optim::LrFinder find_swav_lr(PretrainOptions options, const data::ImageSt
     trainer_options.loss_scale = optim::GradScalerOptions{.initial = 1};
   }
   SwavTrainer trainer(trainer_options);
-  if (!options.encoder.empty()) nn::load_state_dict(trainer.network().encoder, options.encoder);
+  if (!options.encoder.empty()) {
+    models::load_encoder(trainer.network().encoder, options.architecture, options.encoder);
+  }
 
   const data::BatchSampler sampler(static_cast<index_t>(samples.size()), trainer_options.batch,
                                    trainer_options.seed);

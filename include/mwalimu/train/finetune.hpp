@@ -15,6 +15,7 @@
 #include "mwalimu/models/architecture.hpp"
 #include "mwalimu/report/confusion_plot.hpp"
 #include "mwalimu/train/classifier_trainer.hpp"
+#include "mwalimu/train/optimizer_text.hpp"
 #include "mwalimu/train/progress.hpp"
 #include "mwalimu/train/recorder.hpp"
 #include "mwalimu/train/settings.hpp"
@@ -113,6 +114,27 @@ struct FinetuneResult {
   double seconds = 0;
 };
 
+namespace detail {
+
+// Which images train and validate, by name, with their labels: 64 bits (FNV-1a).
+inline std::uint64_t fingerprint(const data::Dataset& dataset, const data::IndexSplit& rows) {
+  std::uint64_t hash = 14695981039346656037u;
+  const auto add = [&](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+    hash = (hash ^ 0xFFu) * 1099511628211u;  // in no name
+  };
+  for (const auto* part : {&rows.train, &rows.valid}) {
+    for (const index_t i : *part) {
+      add(dataset[i].id);
+      add(std::to_string(dataset[i].label));
+    }
+    add("");
+  }
+  return hash;
+}
+
+}  // namespace detail
+
 /// Trains `model` on `rows.train` and writes, under `out`: log.csv (a row an epoch),
 /// checkpoint.safetensors, classifier.safetensors (the best epoch by validation loss), and of the
 /// test part (without one: of the validation rows) logits.npy, logits.csv, metrics.json,
@@ -160,6 +182,15 @@ inline FinetuneResult finetune(models::Classifier& model, const StudyData& data,
   settings.add_unless("clip-norm", chosen.clip_norm, standard.clip_norm);
   settings.add_unless("encoder-lr-ratio", chosen.encoder_lr_ratio, standard.encoder_lr_ratio);
   settings.add_unless("patience", chosen.patience, standard.patience);
+  settings.add_unless("weight-decay",
+                      std::visit([](const auto& o) { return o.weight_decay; }, chosen.optimizer),
+                      std::visit([](const auto& o) { return o.weight_decay; }, standard.optimizer));
+  add_optimizer(settings, chosen.optimizer, chosen.schedule);
+  settings.add_unless("tta", options.tta, 0);
+  settings.add_unless("channels", options.architecture.channels, index_t{3});
+  settings.add_unless("pool", models::name_of(options.architecture.pooling),
+                      models::name_of(models::Pooling::concat));
+  settings.add("rows", detail::fingerprint(dataset, rows));
   if (resume) {
     const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
     settings.require_same_as(checkpoint.text("settings"));

@@ -66,9 +66,11 @@ inline MapTable read_map_source(const std::filesystem::path& path, const MapSour
     nn::to(encoder, options.device);
   }
   const int size = options.size > 0 ? options.size : classifier ? saved.size : 128;
-  auto dataset =
+  const Input input = input_of_channels(architecture->channels, path.string());
+  auto dataset = as_input(
       data::load_dataset(options.data, options.train_part ? data::Split::train : data::Split::test,
-                         {.skip_bad = options.skip_bad, .classes = saved.classes});
+                         {.skip_bad = options.skip_bad, .classes = saved.classes}),
+      input);
   const auto store =
       data::ImageStore::build(dataset, {.size = size, .skip_bad = options.skip_bad});
   InferenceOptions inference{.size = size};

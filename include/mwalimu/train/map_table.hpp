@@ -92,10 +92,11 @@ inline MapTable read_map_matrix(const std::filesystem::path& matrix,
       table.probability.push_back(static_cast<float>(csv.number(i, csv.column("probability"))));
     }
     if (!has("sensor")) continue;
-    const std::string& sensor = row[csv.column("sensor")];
-    require<FileError>(sensor == "rgb" || sensor == "rgn", csv.source, ":", csv.lines[i],
-                       ": want sensor rgb or rgn, got '", sensor, "'");
-    table.sensor.push_back(sensor == "rgb" ? data::Sensor::rgb : data::Sensor::rgn);
+    const std::string& name = row[csv.column("sensor")];
+    const auto sensor = data::sensor_named(name);
+    require<FileError>(sensor.has_value(), csv.source, ":", csv.lines[i],
+                       ": want sensor rgb, rgn or stacked, got '", name, "'");
+    table.sensor.push_back(*sensor);
   }
   return table;
 }
@@ -123,7 +124,10 @@ inline report::MapPoints map_points(const MapTable& table) {
   p.predicted = indices(table.predicted);
   p.probability = table.probability;
   p.id = table.id;
-  for (const data::Sensor s : table.sensor) p.sensor.push_back(s == data::Sensor::rgn ? 1 : 0);
+  for (const data::Sensor s : table.sensor) {
+    if (s != data::Sensor::stacked) p.sensor.push_back(s == data::Sensor::rgn ? 1 : 0);
+  }
+  if (p.sensor.size() != table.id.size()) p.sensor.clear();  // no sensors to tell apart
   if (p.sensor.empty()) return p;
   p.pair.assign(table.id.size(), -1);
   std::map<std::string, int> rgb_of;

@@ -15,9 +15,12 @@
 #include "mwalimu/data/sample.hpp"
 #include "mwalimu/data/sampler.hpp"
 #include "mwalimu/models/architecture.hpp"
+#include "mwalimu/models/load_encoder.hpp"
 #include "mwalimu/train/collapse_alarm.hpp"
 #include "mwalimu/train/log_plot.hpp"
+#include "mwalimu/train/optimizer_text.hpp"
 #include "mwalimu/train/progress.hpp"
+#include "mwalimu/train/progressive_sizes.hpp"
 #include "mwalimu/train/recorder.hpp"
 #include "mwalimu/train/settings.hpp"
 #include "mwalimu/train/step_profile.hpp"
@@ -31,11 +34,13 @@ struct PretrainProbe {
   std::string name = "none";                         ///< for the checkpoint's settings
   std::function<double(models::Encoder&)> accuracy;  ///< 0 to 1; empty: no probe
   int epochs = 10;                                   ///< between two of them
+  double held_out = 0;  ///< share of the labelled plants that it scores on; for the settings, too
 };
 
 struct PretrainOptions {
   models::Architecture architecture;
   data::MultiCropOptions crops;
+  ProgressiveSizes sizes;      ///< of the largest crops in earlier epochs; see crops_of_epoch
   SwavTrainerOptions trainer;  ///< encoder and steps are filled in
   int epochs = 100;
   int workers = 1;             ///< loader threads
@@ -92,6 +97,8 @@ inline void check(const PretrainOptions& options, index_t samples) {
   require<ValueError>(options.probe.epochs >= 1, "--probe-epochs: want at least 1, got ",
                       options.probe.epochs);
   data::validate(options.crops);
+  require<ValueError>(options.sizes.epochs() < options.epochs, "--sizes: ", options.sizes.epochs(),
+                      " epochs before the last size, but --epochs are ", options.epochs);
   SwavTrainerOptions trainer = options.trainer;
   trainer.crops = options.crops;
   check(trainer);
@@ -104,7 +111,8 @@ inline void check(const PretrainOptions& options, index_t samples) {
 
 namespace detail {
 
-inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
+inline Settings settings_of(const PretrainOptions& o, const data::ImageStore& store,
+                            std::size_t samples) {
   Settings s;
   s.add("arch", o.architecture.arch);
   s.add("width", o.architecture.width);
@@ -167,6 +175,10 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
   s.add_unless("channels", o.architecture.channels, index_t{3});
   s.add_unless("pool", models::name_of(o.architecture.pooling),
                models::name_of(models::Pooling::concat));
+  s.add_unless("sizes", text_of(o.sizes), std::string());
+  s.add_unless("stored size", store.height(), largest_crop(o.crops));
+  s.add_unless("probe-held-out", o.probe.held_out, 0.0);
+  add_optimizer(s, o.trainer.optimizer, o.trainer.schedule);
   return s;
 }
 
@@ -175,9 +187,11 @@ inline Settings settings_of(const PretrainOptions& o, std::size_t samples) {
 /// Trains the network of `options` on `samples` and writes, under `out`: log.csv (a row a step),
 /// checkpoint.safetensors (every checkpoint_epochs epochs), and at the end encoder.safetensors,
 /// swav.safetensors (whole network) and log.svg. With a probe also best_encoder.safetensors, the
-/// encoder of the best probe since the queue joined: before, codes were another target. Killed at any
-/// moment and called again with `resume`, it ends with the same files bit for bit, on the same
-/// machine and number of threads; but for times, log.csv too.
+/// encoder of the best probe since the queue joined: before, codes were another target. A probe sees
+/// images of its own size, whatever that of the crops is, so that those of different epochs compare;
+/// losses at different sizes do not. Killed at any moment and called again with `resume`, it ends
+/// with the same files bit for bit, on the same machine and number of threads; but for times, log.csv
+/// too.
 ///
 /// @param console  where progress goes.
 /// @return         what the run took.
@@ -189,6 +203,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                                const std::filesystem::path& out, bool resume,
                                std::ostream& console = std::cout) {
   check(options, static_cast<index_t>(samples.size()));
+  options.architecture.channels = store.channels();
   const index_t B = options.trainer.batch;
   const data::BatchSampler sampler(static_cast<index_t>(samples.size()), B, options.trainer.seed);
   const std::int64_t accumulate = options.trainer.accumulate;
@@ -204,7 +219,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   } best;
   SwavTrainer trainer(options.trainer);
   const CheckpointIdentity identity{"pretrain", options.architecture.arch};
-  const Settings settings = detail::settings_of(options, samples.size());
+  const Settings settings = detail::settings_of(options, store, samples.size());
   if (resume) {
     const CheckpointReader checkpoint(out / "checkpoint.safetensors", identity);
     settings.require_same_as(checkpoint.text("settings"));
@@ -215,13 +230,19 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     }
     console << "resuming after step " << trainer.step() << " of " << steps << std::endl;
   } else if (!options.encoder.empty()) {
-    nn::load_state_dict(trainer.network().encoder, options.encoder);
+    const index_t channels = models::load_encoder(trainer.network().encoder, options.architecture,
+                                                  options.encoder);
+    if (channels != store.channels()) {
+      console << options.encoder.string() << ": its first weights, of " << channels
+              << " channels, are spread over " << store.channels() << std::endl;
+    }
   }
   const bool scaled =
       loss_scale_options(options.trainer.precision, options.trainer.loss_scale).has_value();
   const index_t K = options.trainer.head.prototypes;
   const bool probed = static_cast<bool>(options.probe.accuracy);
-  const SwavLog swav_log(options.crops, K, scaled, probed);
+  const bool resized = !options.sizes.before.empty();
+  const SwavLog swav_log(options.crops, K, scaled, probed, resized);
   Recorder recorder(out / "log.csv", swav_log.columns(),
                     resume ? std::optional<index_t>(trainer.step()) : std::nullopt);
   Progress progress("pretrain", steps,
@@ -234,6 +255,9 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     return (step / epoch_steps) * sampler.steps_per_epoch() + (step % epoch_steps) * accumulate +
            micro % accumulate;
   };
+  const auto crops_of_step = [&](std::int64_t step) {
+    return crops_of_epoch(options.sizes, step / epoch_steps, options.crops);
+  };
 
   PretrainResult result;
   CollapseAlarm alarm(K, B * static_cast<index_t>(options.trainer.loss.code_crops.size()));
@@ -244,6 +268,10 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
   const auto log = [&](const SwavTrainer::StepRecord& record, std::int64_t step,
                        std::optional<double> seconds, std::optional<double> accuracy) {
     const auto& codes = record.codes;
+    auto values = swav_log.values(record, accuracy);
+    if (resized) {
+      values.emplace_back("size", static_cast<double>(largest_crop(crops_of_step(step - 1))));
+    }
     recorder.record({.step = step,
                      .epoch = static_cast<double>(step) / static_cast<double>(epoch_steps),
                      .loss = codes.loss,
@@ -252,7 +280,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
                      .gradient_norm = record.gradient_norm,
                      .images = B * accumulate,
                      .seconds = seconds},
-                    swav_log.values(record, accuracy));
+                    values);
     char note[64];
     std::snprintf(note, sizeof note, "loss %.4f, epoch %lld/%d", codes.loss,
                   static_cast<long long>((step + epoch_steps - 1) / epoch_steps), options.epochs);
@@ -301,7 +329,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     data::Prefetcher<CropBatch> loader(
         first, last,
         [&](std::int64_t micro, CropBatch& batch) {
-          make_crops(options.crops, options.trainer.seed, micro, store, samples,
+          make_crops(crops_of_step(micro / accumulate), options.trainer.seed, micro, store, samples,
                      sampler.indices(batch_of(micro)), batch);
         },
         {.workers = options.workers});
@@ -328,6 +356,7 @@ inline PretrainResult pretrain(PretrainOptions options, const data::ImageStore& 
     auto since = std::chrono::steady_clock::now();
     while (trainer.step() < steps) {
       profile.before_step();
+      trainer.set_crops(crops_of_step(trainer.step()));
       trainer.queue_step(feed);
       tell(profile.after_step());
       const bool due = checkpoint_due() || probe_due();

@@ -5,15 +5,25 @@
 // Tan and Le 2021, arXiv:2104.00298, sec. 4.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "mwalimu/core/check.hpp"
+#include "mwalimu/data/multi_crop_options.hpp"
 
 namespace mwalimu::train {
+
+/// Side of the largest crop.
+inline int largest_crop(const data::MultiCropOptions& crops) {
+  int largest = 0;
+  for (const data::CropGroup& group : crops.groups) largest = std::max(largest, group.size);
+  return largest;
+}
 
 /// Sides of the training images and how many epochs each has, but for the last one, which has the
 /// rest and is not listed: it is the run's own size.
@@ -46,6 +56,20 @@ struct ProgressiveSizes {
   }
   bool operator==(const ProgressiveSizes&) const = default;
 };
+
+/// SwAV's crops in an epoch, counted from 0: where the largest are of another size than the run's own,
+/// all groups are scaled by the same factor, to whole pixels, at least 1.
+/// @param crops  of the last phase.
+inline data::MultiCropOptions crops_of_epoch(const ProgressiveSizes& sizes, std::int64_t epoch,
+                                             data::MultiCropOptions crops) {
+  const int last = largest_crop(crops), size = sizes.size(epoch, last);
+  for (data::CropGroup& group : crops.groups) {
+    if (size == last) break;
+    group.size = std::max(1, static_cast<int>(std::lround(static_cast<double>(group.size) * size /
+                                                          last)));
+  }
+  return crops;
+}
 
 /// What "64@10,96@10,128" says: 64 pixels for 10 epochs, 96 for 10, then 128.
 struct SizeSchedule {

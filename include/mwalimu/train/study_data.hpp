@@ -11,6 +11,7 @@
 #include "mwalimu/data/dataset.hpp"
 #include "mwalimu/data/image_store.hpp"
 #include "mwalimu/data/split.hpp"
+#include "mwalimu/train/input.hpp"
 
 namespace mwalimu::train {
 
@@ -41,20 +42,23 @@ inline bool has_test_part(const std::filesystem::path& dir) {
 
 /// Reads and decodes a data set; the test part may be missing.
 /// @param store    size of the stored images and what to do with broken ones.
-/// @throws as data::load_dataset and data::ImageStore::build.
+/// @param input    stacked: a sample is a plant with both its photographs.
+/// @throws as data::load_dataset, as_input and data::ImageStore::build.
 inline StudyData load_study_data(const std::filesystem::path& dir, data::StoreOptions store,
-                                 const data::StoreProgress& progress = {}) {
+                                 const data::StoreProgress& progress = {},
+                                 Input input = Input::images) {
   StudyData result;
   data::LoadOptions options;
   options.skip_bad = store.skip_bad;
-  result.dataset = data::load_dataset(dir, data::Split::train, options);
+  result.dataset = as_input(data::load_dataset(dir, data::Split::train, options), input);
   std::set<std::filesystem::path> train_paths;
   for (const data::Sample& sample : result.dataset.samples) train_paths.insert(sample.path);
   if (has_test_part(dir)) {
     data::LoadOptions same_classes = options;
     same_classes.classes = result.dataset.classes;
     result.dataset = data::concatenate(
-        result.dataset, data::load_dataset(dir, data::Split::test, same_classes));
+        result.dataset,
+        as_input(data::load_dataset(dir, data::Split::test, same_classes), input));
   }
   result.store = data::ImageStore::build(result.dataset, store, progress);
   // Images that do not decode are gone by now; the order is kept.

@@ -24,10 +24,13 @@ namespace mwalimu::train {
 ///   loss_128px, ...     of the crops of one size. Crops of a size are drawn alike: one of them says
 ///                       no more than their mean
 ///   loss_scale, skipped where the loss is scaled
+///   size                side of the largest crops, where it grows as training goes on; loss_128px
+///                       is then named after the last size of those crops
 ///   probe_accuracy      of held-out labelled images, in the rows that end an epoch with a probe
 class SwavLog {
  public:
-  SwavLog(const data::MultiCropOptions& crops, index_t prototypes, bool scaled, bool probed)
+  SwavLog(const data::MultiCropOptions& crops, index_t prototypes, bool scaled, bool probed,
+          bool resized = false)
       : log_prototypes_(prototypes > 1 ? std::log(static_cast<double>(prototypes)) : 1),
         scaled_(scaled),
         columns_{"loss_without_queue", "queue",           "code_entropy",
@@ -45,6 +48,7 @@ class SwavLog {
     }
     columns_.insert(columns_.end(), sizes_.begin(), sizes_.end());
     if (scaled) columns_.insert(columns_.end(), {"loss_scale", "skipped"});
+    if (resized) columns_.emplace_back("size");
     if (probed) columns_.emplace_back("probe_accuracy");
   }
 

@@ -24,7 +24,7 @@
 
 namespace mwalimu::train {
 
-/// The crops of one batch: a tensor a group, (views B, size, size, 3), view-major.
+/// The crops of one batch: a tensor a group, (views B, size, size, channels), view-major.
 struct CropBatch {
   std::vector<Tensor<float>> groups;
 };
@@ -43,19 +43,18 @@ inline void make_crops(const data::MultiCropOptions& options, std::uint64_t seed
   std::vector<float*> blocks;
   for (std::size_t g = 0; g < batch.groups.size(); ++g) {
     const auto& group = options.groups[g];
-    const Shape shape{group.count * B, group.size, group.size, 3};
+    const Shape shape{group.count * B, group.size, group.size, store.channels()};
     if (!(batch.groups[g].shape() == shape)) batch.groups[g] = Tensor<float>::empty(shape);
     blocks.push_back(batch.groups[g].data());
   }
   data::CropScratch scratch;
-  const auto pixels = [&](index_t image) {
-    return data::ByteImage{store.image(image).data(), store.height(), store.width()};
-  };
   for (index_t row = 0; row < B; ++row) {
     const ViewPair pair = samples[static_cast<std::size_t>(indices[static_cast<std::size_t>(row)])];
-    data::multi_crop(options, seed, static_cast<std::uint64_t>(step),
-                     static_cast<std::uint64_t>(row), pixels(pair.first), pixels(pair.second), row,
-                     B, blocks, scratch);
+    store.visit(pair.first, [&]<class Image>(const Image& first) {
+      const Image second{store.image(pair.second).data(), store.height(), store.width()};
+      data::multi_crop(options, seed, static_cast<std::uint64_t>(step),
+                       static_cast<std::uint64_t>(row), first, second, row, B, blocks, scratch);
+    });
   }
 }
 
@@ -195,6 +194,14 @@ class SwavTrainer {
     queued_.push_back(scheduled(now));
     device_->run(step_, {.lr = now.lr, .momentum = now.momentum}, queue_on(), feed);
     ++step_;
+  }
+  /// Makes the crops of the steps to come with these sides. On the cpu whoever makes the batches does.
+  /// @param crops  as many in every group as before.
+  void set_crops(const data::MultiCropOptions& crops) {
+    require<ShapeError>(crops.views() == options_.crops.views(), "set_crops: want ",
+                        options_.crops.views(), " crops, got ", crops.views());
+    options_.crops = crops;
+    if (device_ != nullptr) device_->set_crops(crops);
   }
   index_t unread_steps() const { return static_cast<index_t>(queued_.size()); }
   /// The records of the steps queued since the last call; waits for them.
