@@ -132,6 +132,27 @@ TEST(DeviceCrossEntropy, NeverWaits) {
   EXPECT_EQ(test::works_without_waiting([&] { cross_entropy<float>(x, labels).backward(one); }),
             3u);
 }
+
+TEST(DeviceCrossEntropy, MovesTheLogitsOnceEachWay) {
+  const auto x = random_tensor<float>({16, 32}, 1).to(Device::cuda());
+  const auto labels = random_labels(16, 32, 1).to(Device::cuda());
+  const auto one = Tensor<float>::full({}, 1, Device::cuda());
+  const auto leaf = Variable<float>::leaf(x);
+  const auto run = [&] { cross_entropy<float>(leaf, labels).backward(one); };
+  if (!test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+  // A label is 8 bytes a row; four doubles a row are what the passes tell each other at most.
+  const std::uint64_t logits = 16 * 32 * 4, rows = 16 * (8 + 4 * 8) + 64;
+  const auto& forward = simt::traffic_of("cross_entropy_rows");
+  EXPECT_TRUE(forward.coalesced()) << simt::describe(forward);
+  EXPECT_GE(forward.distinct_read, logits + 16 * 8);
+  EXPECT_LE(forward.distinct_read, logits + rows);
+  EXPECT_LE(forward.write_bytes, rows);
+  const auto& backward = simt::traffic_of("cross_entropy_backward");
+  EXPECT_TRUE(backward.coalesced()) << simt::describe(backward);
+  EXPECT_LE(backward.distinct_read, logits + rows);
+  EXPECT_EQ(backward.write_bytes, logits);
+  EXPECT_TRUE(backward.each_byte_written_once());
+}
 #endif
 
 }  // namespace

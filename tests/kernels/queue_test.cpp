@@ -80,5 +80,19 @@ TEST(DeviceQueue, WantsOneDevice) {
       "with B <= L, got (5, 1) and (4, 1)");
 }
 
+#if defined(MWALIMU_EMULATED)
+TEST(DeviceQueue, MovesTheBatchOnceInPacks) {
+  train::EmbeddingQueue queue(64, 128, 32, 0, Device::cuda());
+  const auto batch = random_tensor<bfloat16>({32, 128}, 1).to(Device::cuda());
+  if (!test::with_traffic([&] { queue.push(batch); })) {
+    GTEST_SKIP() << "not a build that counts traffic";
+  }
+  const auto& push = simt::traffic_of("queue_push");
+  EXPECT_TRUE(push.coalesced() && push.each_byte_written_once()) << simt::describe(push);
+  EXPECT_EQ(push.distinct_read, 32 * 128 * 2 + 8u);  // and the cursor
+  EXPECT_EQ(push.write_bytes, 32 * 128 * 4u);
+}
+#endif
+
 }  // namespace
 }  // namespace mwalimu::ops

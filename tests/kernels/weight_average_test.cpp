@@ -35,5 +35,23 @@ TEST(DeviceWeightAverage, IsTheHosts) {
   }
 }
 
+#if defined(MWALIMU_EMULATED)
+TEST(DeviceWeightAverage, MovesEachWeightOnceInPacks) {
+  const auto values = test::random_tensor<float>({4096}, 1).to(Device::cuda());
+  auto average = test::random_tensor<float>({4096}, 2).to(Device::cuda());
+  const bool counted = test::with_traffic([&] {
+    on_device(Device::cuda(), [&](auto place) {
+      weight_average<float>(place, values.view<1>(), 0.3f, average.view<1>());
+    });
+  });
+  if (!counted) GTEST_SKIP() << "not a build that counts traffic";
+  const auto& moved = simt::traffic_of("weight_average");
+  EXPECT_TRUE(moved.coalesced() && moved.each_byte_once()) << simt::describe(moved);
+  EXPECT_EQ(moved.narrowest_access(), 16.0) << simt::describe(moved);
+  EXPECT_EQ(moved.read_bytes, 8 * 4096u);
+  EXPECT_EQ(moved.write_bytes, 4 * 4096u);
+}
+#endif
+
 }  // namespace
 }  // namespace mwalimu::optim
