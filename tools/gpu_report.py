@@ -1,6 +1,22 @@
 #!/usr/bin/env python3
-"""Gathers what tools/gpu_check.sh left behind into one results file and a table on the terminal."""
+"""Gathers what tools/gpu_check.sh left behind into one results file and a table on the terminal.
+
+The file is one JSON object: `format` (1), `device`, `driver`, `memory`, `clock`, `nvcc`, `torch`, `timm`
+(null where unknown), `commit`, `uncommitted_changes`, `date`, and `parts`, an object with an entry for
+each part that ran: {"status": exit status (124, 137: stopped at its limit), "seconds", "limit",
+"results": below, "unreadable": why there are none, "log_end": last lines, of a part that failed}.
+
+  tests      {"run": N, "failed": [names], "skipped": [names]}
+  sanitizer  {"TOOL PROGRAM": the tool's summary, "exit N" where it gave none}
+  study      {"float32" | "bfloat16" | "float16" | "off" (float32 without a graph): {"steps",
+             "first_loss", "last_loss", "images_per_second", "accuracy"}, "find_lr_swav",
+             "find_lr_classifier": {"steps", "first_loss", "smallest_loss"}, "evaluate": {"accuracy"},
+             "map": {"kl"}, "failed": [commands]}
+  bench      [{"name", "time", "unit", counters...} or {"name", "error"}]
+  peers      what bench/peers/gpu_step.py writes
+"""
 import argparse
+import csv
 import datetime
 import json
 import pathlib
@@ -42,32 +58,62 @@ def test_results(path):
 
 
 def sanitizer_results(log):
-    found = {}
+    found, name = {}, None
     for line in log.splitlines():
         if line.startswith("== "):
             name = line[3:]
-        elif "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line:
+        elif name and ("ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line):
             found[name] = line.split("SUMMARY:")[1].strip()
+        elif name and line.startswith("-- "):
+            found.setdefault(name, line[3:])
     return found
 
 
-def last_losses(folder):
-    """Per precision: the first and last loss of the log, and images a second."""
+def table(path):
+    """A CSV file's rows as dictionaries."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def study_results(folder, log):
+    """By precision: first and last loss, speed, accuracy; and what the other programs found."""
     found = {}
-    for log in sorted(folder.glob("*/pretrain/log.csv")):
-        lines = log.read_text().splitlines()
-        if len(lines) < 3:
+    for path in sorted(folder.glob("*/pretrain/log.csv")):
+        rows = table(path)
+        if len(rows) < 2:
             continue
-        names = lines[0].split(",")
-        rows = [dict(zip(names, line.split(","))) for line in lines[1:]]
-        found[log.parent.parent.name] = {
+        found[path.parent.parent.name] = {
             "steps": int(rows[-1]["step"]), "first_loss": float(rows[0]["loss"]),
             "last_loss": float(rows[-1]["loss"]),
             "images_per_second": float(rows[-1]["images_per_second"])}
-    for metrics in sorted(folder.glob("*/finetune/metrics.json")):
-        numbers = json.loads(metrics.read_text())
-        found.setdefault(metrics.parent.parent.name, {})["accuracy"] = numbers["accuracy"]
+    for path in sorted(folder.glob("*/finetune/metrics.json")):
+        accuracy = json.loads(path.read_text())["accuracy"]
+        found.setdefault(path.parent.parent.name, {})["accuracy"] = accuracy
+    for path in sorted(folder.glob("find_lr_*/lr.csv")):
+        losses = [float(row["loss"]) for row in table(path)]
+        found[path.parent.name] = {"steps": len(losses), "first_loss": losses[0],
+                                   "smallest_loss": min(losses)}
+    if (folder / "evaluate" / "metrics.json").exists():
+        numbers = json.loads((folder / "evaluate" / "metrics.json").read_text())
+        found["evaluate"] = {"accuracy": numbers["accuracy"]}
+    for line in log.splitlines():
+        kl = re.search(r"KL ([0-9.]+)", line)
+        if kl:
+            found["map"] = {"kl": float(kl.group(1))}
+    failed = [command[3:] for command, _ in commands_and_exits(log.splitlines())]
+    if failed:
+        found["failed"] = failed
     return found
+
+
+def commands_and_exits(lines):
+    """(the last "== command", "-- exit N") for every command that failed."""
+    command = ""
+    for line in lines:
+        if line.startswith("== "):
+            command = line
+        elif line.startswith("-- exit"):
+            yield command, line
 
 
 def bench_results(folder):
@@ -87,6 +133,17 @@ def bench_results(folder):
             kept.update({key: value for key, value in row.items()
                          if isinstance(value, (int, float)) and key not in standard})
             rows.append(kept)
+    for path in sorted(folder.glob("tsne_*.line")):
+        try:
+            row = json.loads(path.read_text())
+            if "skipped" in row:
+                rows.append({"name": path.stem.replace("_", "/cuda/"), "error": row["skipped"]})
+                continue
+            rows.append({"name": f"tsne/cuda/{row['repulsion']}/N:{row['n']}/D:{row['d']}",
+                         "time": row["wall"], "unit": "s", "kl": row["kl"],
+                         "trustworthiness": row["trustworthiness"]})
+        except (ValueError, KeyError):
+            continue  # it failed, and said so in the log
     return rows
 
 
@@ -101,7 +158,7 @@ def main():
     commit = output_of("git", "rev-parse", "--short=12", "HEAD", folder=source)
     changed = bool(output_of("git", "status", "--porcelain", "--untracked-files=no", folder=source))
     date = datetime.datetime.now(datetime.timezone.utc)
-    results = {**machine(), "commit": commit, "uncommitted_changes": changed,
+    results = {"format": 1, **machine(), "commit": commit, "uncommitted_changes": changed,
                "date": date.strftime("%Y-%m-%dT%H:%M:%SZ"), "parts": {}}
     for part in PARTS:
         status = work / f"{part}.status"
@@ -115,7 +172,7 @@ def main():
             elif part == "sanitizer":
                 entry["results"] = sanitizer_results(log)
             elif part == "study":
-                entry["results"] = last_losses(work / "study")
+                entry["results"] = study_results(work / "study", log)
             elif part == "bench":
                 entry["results"] = bench_results(work / "bench")
             elif part == "peers" and (work / "peers.json").exists():
@@ -144,8 +201,11 @@ def main():
         if part == "tests" and found:
             line += f"   {found['run']} run, {len(found['failed'])} failed, {len(found['skipped'])} skipped"
             line += "".join(f"\n      failed: {name}" for name in found["failed"])
+        elif part == "sanitizer" and found:
+            line += "".join(f"\n      {name:<40} {summary}" for name, summary in found.items()
+                            if not summary.startswith(("0 errors", "0 hazards")))
         elif part == "study" and found:
-            line += "".join(f"\n      {name:<9} {numbers}" for name, numbers in found.items())
+            line += "".join(f"\n      {name:<18} {numbers}" for name, numbers in found.items())
         elif part == "bench" and found:
             for row in found:
                 if "error" in row:
