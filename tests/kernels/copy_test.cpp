@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/both_devices.hpp"
 #include "kernels/device.hpp"
 #include "mwalimu/autograd/variable.hpp"
 #include "mwalimu/core/random.hpp"
@@ -132,6 +133,32 @@ TEST(DeviceAccumulate, AddsInTheOrderOfTheTarget) {
 }
 
 #if defined(MWALIMU_EMULATED)
+TEST(DeviceCopy, MovesEachByteOnceInPacks) {
+  const auto x = noise<float>({64, 64}).to(Device::cuda());
+  auto sum = x.clone();
+  auto turned = Tensor<float>::empty({64, 64}, Device::cuda());
+  auto narrow = Tensor<bfloat16>();
+  const bool counted = test::with_traffic([&] {
+    narrow = x.to<bfloat16>();
+    on_device(x.device(), [&](auto place) { accumulate(place, x, sum); });
+    turned.copy_from(x.permute({1, 0}));
+  });
+  if (!counted) GTEST_SKIP() << "not a build that counts traffic";
+  const std::uint64_t bytes = 64 * 64 * 4;
+  const auto& cast = simt::traffic_of("cast");
+  EXPECT_TRUE(cast.coalesced() && cast.each_byte_once()) << simt::describe(cast);
+  EXPECT_EQ(cast.read_bytes, bytes);
+  EXPECT_EQ(cast.write_bytes, bytes / 2);
+  const auto& added = simt::traffic_of("accumulate");
+  EXPECT_TRUE(added.coalesced() && added.each_byte_once()) << simt::describe(added);
+  EXPECT_EQ(added.read_bytes, 2 * bytes);
+  EXPECT_EQ(added.write_bytes, bytes);
+  const auto& permuted = simt::traffic_of("permute");  // reads jump, writes do not
+  EXPECT_TRUE(permuted.each_byte_written_once()) << simt::describe(permuted);
+  EXPECT_EQ(permuted.distinct_read, bytes);
+  EXPECT_EQ(permuted.write_bytes, bytes);
+}
+
 TEST(EmulatedDeviceDeathTest, HostCodeMayNotFollowADevicePointer) {
 #if defined(MWALIMU_ADDRESS_SANITIZER)
   GTEST_SKIP() << "device memory is ordinary memory under AddressSanitizer";
