@@ -92,6 +92,7 @@ void run(const CLI::App& app, Options& o) {
   o.map.perplexities = perplexities(o.perplexity);
   o.map.tsne.seed = o.common.seed;
   o.map.tsne.device = device;
+  o.map.version = MWALIMU_VERSION;
   o.map.tsne.metric = o.metric == "cosine" ? embedding::Metric::cosine : embedding::Metric::euclidean;
   o.map.tsne.start = o.start == "random" ? embedding::Start::random : embedding::Start::pca;
   if (o.iterations > 0) o.map.tsne.main_iterations = o.iterations;

@@ -113,6 +113,12 @@ TEST_F(Tsne, WritesWhatIsPromised) {
   const auto measured = json(out);
   EXPECT_EQ(measured["settings"]["points"], 40);
   EXPECT_EQ(measured["settings"]["dimensions"], 3);
+  const auto& machine = measured["machine"];
+  EXPECT_EQ(machine["device"], "cpu");
+  EXPECT_EQ(machine["threads"], 1);
+  EXPECT_FALSE(machine["mwalimu"].get<std::string>().empty());
+  EXPECT_NE(machine["onednn"].get<std::string>().find('.'), std::string::npos);
+  EXPECT_TRUE(machine["hnswlib"].is_boolean() && machine["compiler"].is_string());
   EXPECT_GT(measured["kl"], 0);
   EXPECT_EQ(measured["maps"][0]["kl_is_exact"], true);
   EXPECT_EQ(measured["maps"][0]["repulsion"], "exact");  // 40 points
@@ -294,6 +300,7 @@ TEST_F(Tsne, ConfigAndThreadsAreRead) {
                                path("run.toml"), "--threads", "2", "--device", "cpu"});
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_EQ(json(out)["perplexity"], 6);
+  EXPECT_EQ(json(out)["machine"]["threads"], 2);
   EXPECT_NE(read(out, "scatter.svg").find("From a file, perplexity 6"), std::string::npos);
   EXPECT_NE(result.out.find("device: cpu, 2 threads"), std::string::npos) << result.out;
 }

@@ -168,6 +168,7 @@ inline EmbeddingMap draw_checkpoint_maps(std::span<const Checkpoint> checkpoints
   page.tables.push_back(detail::measures_table(maps, "checkpoint", names));
   io::write_file(out / "map.html", report::map_page_html(page));
   map.json = {{"settings", detail::map_settings(options, table, last.pca_dims)},
+              {"machine", detail::map_machine(options)},
               {"perplexity", last.perplexity},
               {"kl", last.kl},
               {"trustworthiness", map.trustworthiness},

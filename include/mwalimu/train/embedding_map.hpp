@@ -15,6 +15,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/place.hpp"
+#include "mwalimu/cpu/dnnl.hpp"
 #include "mwalimu/embedding/quality.hpp"
 #include "mwalimu/embedding/tsne.hpp"
 #include "mwalimu/io/csv.hpp"
@@ -39,6 +42,7 @@ struct EmbeddingMapOptions {
   index_t neighbors = 0;    ///< looked at by the measures; 0: 12, or what few points allow
   index_t thumbnail = 0;    ///< side in images.png, pixels; 0: by the number of points
   bool animate = false;     ///< animation.html: the optimisation as a film
+  std::string version = {};  ///< of the program, for tsne.json; empty: left out
 };
 
 /// The map that was chosen, and its measures.
@@ -147,6 +151,25 @@ inline nlohmann::ordered_json map_settings(const EmbeddingMapOptions& o, const M
           {"iterations", plan.total},
           {"early_iterations", plan.early},
           {"early_exaggeration", plan.early_step.exaggeration}};
+}
+
+/// Where and with what maps are made, as tsne.json has it: figures of another machine, of other
+/// libraries or of another number of threads need not be these to the last digit or second.
+inline nlohmann::ordered_json map_machine(const EmbeddingMapOptions& o) {
+  nlohmann::ordered_json json{{"device", "cpu"}, {"threads", num_threads()}};
+  if constexpr (kCuda) {
+    if (!o.tsne.device.is_cpu()) {
+      json["device"] = mwalimu::detail::concatenate(o.tsne.device);
+      json["device_name"] = gpu::Driver::info(o.tsne.device.index).name;
+    }
+  }
+  if (!o.version.empty()) json["mwalimu"] = o.version;
+  const dnnl_version_t* onednn = dnnl_version();
+  json["onednn"] =
+      mwalimu::detail::concatenate(onednn->major, ".", onednn->minor, ".", onednn->patch);
+  json["hnswlib"] = embedding::kHasHnsw;
+  json["compiler"] = __VERSION__;
+  return json;
 }
 
 inline void write_embedding_csv(const std::filesystem::path& path, const MapTable& table,
@@ -358,6 +381,7 @@ inline EmbeddingMap draw_embedding_map(const MapTable& table, const Thumbnails* 
   seconds["total"] = whole.lap();
 
   map.json = {{"settings", detail::map_settings(options, table, input.pca_dims)},
+              {"machine", detail::map_machine(options)},
               {"perplexity", best.perplexity},
               {"kl", best.kl},
               {"trustworthiness", map.trustworthiness},
