@@ -1,9 +1,10 @@
 // bench/tsne_bench: one t-SNE run, timed part by part, or the measures of a map made elsewhere.
 //
 //   tsne_bench POINTS.npy --perplexity 30 --threads 1 [--labels Y.npy] [--save MAP.npy]
+//   tsne_bench POINTS.npy --perplexity 30 --device cuda ...
 //   tsne_bench POINTS.npy --perplexity 30 --evaluate MAP.npy [--labels Y.npy]
 //
-// Prints one line of JSON. The measures are the same for every contender: KL of the map with P over
+// Prints one line of JSON; without a device, {"skipped": why}. The measures are the same for every contender: KL of the map with P over
 // floor(3 perplexity) exact neighbours and the exact Z, trustworthiness with 12 neighbours (of at
 // most 5,000 rows), accuracy of the 10 nearest labels. CPU seconds are of all threads.
 // bench/peers/tsne.py runs it beside scikit-learn.
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/tensor.hpp"
 #include "mwalimu/embedding/quality.hpp"
 #include "mwalimu/embedding/tsne.hpp"
 #include "mwalimu/io/npy.hpp"
@@ -80,6 +82,9 @@ int run(const std::vector<std::string>& arguments) {
       require<ValueError>(value == "exact" || value == "hnsw", "--search: want exact or hnsw");
       options.neighbor_search =
           value == "exact" ? NeighborSearch::brute_force : NeighborSearch::hnsw;
+    } else if (name == "--device") {
+      require<ValueError>(value == "cpu" || value == "cuda", "--device: want cpu or cuda");
+      if (value == "cuda") options.device = Device::cuda();
     } else if (name == "--evaluate") {
       evaluate = value;
     } else if (name == "--labels") {
@@ -91,6 +96,14 @@ int run(const std::vector<std::string>& arguments) {
     }
   }
   set_num_threads(threads);
+  if (!options.device.is_cpu()) {
+    try {  // also starts the device, which is none of the times below
+      Tensor<float>::full({1}, 0, options.device).to(Device::cpu());
+    } catch (const DeviceError& error) {
+      std::cout << nlohmann::ordered_json{{"skipped", error.what()}}.dump() << "\n";
+      return 0;
+    }
+  }
 
   index_t n = 0, d = 0;
   const std::vector<float> values = read<float>(arguments[0], n, d, io::Dtype::f32);
@@ -103,6 +116,7 @@ int run(const std::vector<std::string>& arguments) {
     const auto prepared = watch.lap();
     TsneResult r = tsne(input, options);
     const auto mapped = watch.lap();
+    out["device"] = mwalimu::detail::concatenate(options.device);
     out["threads"] = threads;
     out["cpu"] = prepared.first + mapped.first;
     out["wall"] = prepared.second + mapped.second;

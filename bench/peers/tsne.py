@@ -118,7 +118,8 @@ def main():
     parser.add_argument("program", type=Path, help="tsne_bench")
     parser.add_argument("--sets", nargs="+", choices=PERPLEXITY, default=["digits", "logits"])
     parser.add_argument("--contenders", nargs="+", default=["mwalimu", "sklearn"],
-                        help="mwalimu, sklearn, sklearn-exact, or 'mwalimu --option value ...'")
+                        help="mwalimu, sklearn, sklearn-exact, or 'mwalimu --option value ...', such "
+                             "as 'mwalimu --device cuda', a row that says why where there is none")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each; medians are printed")
     parser.add_argument("--mnist", help="pixels as .npy, with NAME_labels.npy beside it")
     options = parser.parse_args()
@@ -132,6 +133,11 @@ def main():
             for contender in options.contenders:
                 runs = [measure(contender, points, labels, PERPLEXITY[set_name], seed, options,
                                 folder) for seed in range(options.seeds)]
+
+                if "skipped" in runs[0]:
+                    print(f"| {set_name} p{PERPLEXITY[set_name]} | | {contender} | skipped: "
+                          f"{runs[0]['skipped']} | | | | |", flush=True)
+                    continue
 
                 def median(key):
                     return statistics.median(r[key] for r in runs)

@@ -257,6 +257,9 @@ TEST(Neighbors, SearchIsChosenByExtents) {
   using detail::chosen_search;
   EXPECT_EQ(chosen_search(NeighborSearch::automatic, 2000, 3), NeighborSearch::tree);
   EXPECT_EQ(chosen_search(NeighborSearch::automatic, 10000, 50), NeighborSearch::brute_force);
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 100000, 50), NeighborSearch::brute_force);
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 60000, 784),
+            kHasHnsw ? NeighborSearch::hnsw : NeighborSearch::brute_force);
   EXPECT_EQ(chosen_search(NeighborSearch::automatic, 1000000, 50),
             kHasHnsw ? NeighborSearch::hnsw : NeighborSearch::brute_force);
   EXPECT_EQ(chosen_search(NeighborSearch::tree, 1000000, 50), NeighborSearch::tree);

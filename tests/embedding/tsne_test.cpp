@@ -88,6 +88,41 @@ TEST(Tsne, NothingCollapsesAtAnyPerplexityAndKlFalls) {
   }
 }
 
+TEST(Tsne, StructurelessSetsSpreadByEveryRepulsion) {
+  // Small sets without clusters are where other programs' grids and trees let a map collapse.
+  for (const index_t n : {200, 1000}) {
+    const index_t d = 10;
+    const std::vector<float> x = normal_points(n, d, 45);
+    for (const Repulsion repulsion : {Repulsion::exact, Repulsion::fft}) {
+      TsneOptions o{.perplexity = 30, .early_iterations = 10, .main_iterations = 0};
+      o.repulsion = repulsion;
+      EXPECT_LT(deviation(tsne(Points(x, n, d), o).map, 2), 1);  // not spread yet
+      o.early_iterations = 250;
+      o.main_iterations = 250;
+      const TsneResult r = tsne(Points(x, n, d), o);
+      EXPECT_TRUE(all_finite(r.map));
+      EXPECT_GT(deviation(r.map, 2), 1) << n;
+      EXPECT_GT(trustworthiness(Points(x, n, d), Points(r.map, n, 2), 10), 0.7) << n;
+    }
+  }
+}
+
+TEST(Tsne, EverySizeAroundALimitIsFinite) {
+  // Vector widths, blocks of four rows, the thousand from which products search, the switch to the
+  // grid, and blocks of 256 points beyond it.
+  for (const index_t n : {4, 5, 7, 15, 16, 17, 31, 33, 63, 65, 255, 257, 999, 1000, 1025, 2500, 2501, 2561}) {
+    const index_t d = 12;
+    const std::vector<float> x = normal_points(n, d, static_cast<std::uint64_t>(n));
+    const TsneResult r =
+        tsne(Points(x, n, d), {.perplexity = std::min(10.0, static_cast<double>(n - 1) / 3),
+                               .early_iterations = 20,
+                               .main_iterations = 20});
+    EXPECT_TRUE(all_finite(r.map)) << n;
+    EXPECT_TRUE(std::isfinite(r.kl) && r.kl > -1e-5) << n;
+    EXPECT_EQ(r.repulsion, n > kExactRepulsionLimit ? Repulsion::fft : Repulsion::exact);
+  }
+}
+
 TEST(Tsne, SchedulesAreThoseOfTheirSources) {
   const auto expect = [](const detail::Plan::Step& step, double exaggeration, double rate,
                          double momentum) {

@@ -1,0 +1,152 @@
+// bench/tsne_choices_bench: where t-SNE's ways of computing the same cross over, in one run.
+//
+//   tsne_choices_bench neighbors 20000x64 5000x784 [--repeats 3] [--neighbors 90]
+//   tsne_choices_bench repulsion 2000 3000 5000 [--repeats 3]
+//
+// One thread. CPU seconds; medians of the repeats, the ways in turn within each. Ratios are of the
+// same repeat, so that what else the machine does falls on both sides; their smallest and largest
+// are in brackets. The limits by_products(), kBruteForceLimit and kExactRepulsionLimit come from it.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <ctime>
+#include <exception>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "mwalimu/core/parallel.hpp"
+#include "mwalimu/core/random.hpp"
+#include "mwalimu/embedding/tsne.hpp"
+
+namespace {
+
+using namespace mwalimu;
+using namespace mwalimu::embedding;
+
+double cpu_seconds(const std::function<void()>& work) {
+  const std::clock_t begin = std::clock();
+  work();
+  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+}
+
+/// Fifty Gaussian clusters.
+std::vector<float> mixture(index_t n, index_t d) {
+  RandomStream random(1, Purpose::test, 0);
+  std::vector<float> centres(50 * d), x(n * d);
+  for (float& v : centres) v = 6 * random.normal();
+  for (index_t i = 0; i < n * d; ++i) x[i] = centres[i / d % 50 * d + i % d] + random.normal();
+  return x;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+/// "1.23 [1.20 1.31]" of a[r] / b[r].
+std::string ratio(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> r;
+  for (std::size_t i = 0; i < a.size(); ++i) r.push_back(a[i] / b[i]);
+  std::sort(r.begin(), r.end());
+  char text[80];
+  std::snprintf(text, sizeof text, "%.2f [%.2f %.2f]", r[r.size() / 2], r.front(), r.back());
+  return text;
+}
+
+void neighbors(index_t n, index_t d, index_t k, int repeats) {
+  const std::vector<float> values = mixture(n, d);
+  const Points x(values, n, d);
+  std::vector<std::int32_t> index(n * k);
+  std::vector<float> distance(n * k);
+  const auto self = [](index_t i) { return i; };
+  std::vector<double> direct, products, graph;
+  double recall = 0;
+  for (int r = 0; r < repeats; ++r) {
+    direct.push_back(cpu_seconds([&] {
+      embedding::detail::brute_force(x, x, self, k, index.data(), distance.data());
+    }));
+    products.push_back(cpu_seconds([&] {
+      embedding::detail::product_search(x, x, self, k, index.data(), distance.data());
+    }));
+    if (!kHasHnsw) continue;
+    graph.push_back(cpu_seconds([&] {
+      recall = nearest_neighbors(x, k, Metric::euclidean, NeighborSearch::hnsw).recall;
+    }));
+  }
+  std::printf("%6ld x %-4ld k %-4ld direct %8.3f s, products %8.3f s, direct/products %s",
+              static_cast<long>(n), static_cast<long>(d), static_cast<long>(k), median(direct),
+              median(products), ratio(direct, products).c_str());
+  if (kHasHnsw) {
+    std::printf(", graph %8.3f s, products/graph %s, recall %.4f", median(graph),
+                ratio(products, graph).c_str(), recall);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+/// All iterations of a run, since a map grows while it is made, and with it the grid.
+void repulsion(index_t n, int repeats) {
+  const std::vector<float> values = mixture(n, 50);
+  TsneOptions options;
+  const TsneInput input = prepare_tsne(Points(values, n, 50), options);
+  std::vector<double> exact, fft;
+  FieldGrid::Shape grid;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    options.repulsion = Repulsion::exact;
+    exact.push_back(cpu_seconds([&] { tsne(input, options); }));
+    options.repulsion = Repulsion::fft;
+    fft.push_back(cpu_seconds([&] { grid = tsne(input, options).state.grid; }));
+  }
+  std::printf("%6ld points, at last %ld x %ld nodes: exact %.2f s, grid %.2f s, exact/grid %s\n",
+              static_cast<long>(n), static_cast<long>(grid.rows), static_cast<long>(grid.columns),
+              median(exact), median(fft), ratio(exact, fft).c_str());
+  std::fflush(stdout);
+}
+
+void run(const std::vector<std::string>& arguments) {
+  require<ValueError>(!arguments.empty() &&
+                          (arguments[0] == "neighbors" || arguments[0] == "repulsion"),
+                      "usage: tsne_choices_bench neighbors|repulsion SIZES [--repeats R]");
+  set_num_threads(1);
+  int repeats = 3;
+  index_t k = 90;
+  std::vector<std::string> sizes;
+  for (std::size_t a = 1; a < arguments.size(); ++a) {
+    if (arguments[a] == "--repeats" || arguments[a] == "--neighbors") {
+      require<ValueError>(a + 1 < arguments.size(), arguments[a], ": want a number");
+      const int value = std::stoi(arguments[a + 1]);
+      require<ValueError>(value >= 1, arguments[a], ": want 1 or more, got ", value);
+      if (arguments[a++] == "--repeats") {
+        repeats = value;
+      } else {
+        k = value;
+      }
+    } else {
+      sizes.push_back(arguments[a]);
+    }
+  }
+  for (const std::string& size : sizes) {
+    const index_t n = std::stol(size);
+    require<ValueError>(n > k, "want more than ", k, " points, got ", n);
+    if (arguments[0] == "repulsion") {
+      repulsion(n, repeats);
+      continue;
+    }
+    const std::size_t times = size.find('x');
+    require<ValueError>(times != std::string::npos, "want POINTSxCOLUMNS, got ", size);
+    neighbors(n, std::stol(size.substr(times + 1)), k, repeats);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    run({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tsne_choices_bench: %s\n", error.what());
+    return 1;
+  }
+}
