@@ -226,16 +226,5 @@ TEST_F(BadInput, PerplexityTooLarge) {
                  {"perplexity", "500"});
 }
 
-TEST_F(BadInput, EveryProgramAnswersHelp) {
-  for (const char* name : {"make_rice", "pretrain", "finetune", "distil", "evaluate", "tsne",
-                           "study"}) {
-    const auto result = run({name, "--help"});
-    EXPECT_EQ(result.code, 0) << name << result.err;
-    EXPECT_NE(result.out.find("Example:"), std::string::npos) << name;
-    EXPECT_EQ(run({name, "--version"}).code, 0) << name;
-    EXPECT_EQ(run({name, "--no-such-option"}).code, 2) << name;
-  }
-}
-
 }  // namespace
 }  // namespace mwalimu

@@ -66,6 +66,19 @@ TEST_F(Inspect, DataSetsAreCounted) {
                "the same picture more than once: 0"});
 }
 
+// Statistics are summed in an order that does not depend on the threads.
+TEST_F(Inspect, ThreadsCountAndNotTheResult) {
+  std::vector<float> values(200'000);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1001) / 7;
+  const std::vector<io::TensorInfo> one{io::tensor_info<float>("w", {200'000}, values)};
+  io::write_tensors(dir_ / "t.npz", one);
+  const std::string path = (dir_ / "t.npz").string();
+  const Outcome alone = run(dir_.path(), {"inspect", path, "--threads", "1"});
+  EXPECT_EQ(alone.code, 0);
+  EXPECT_EQ(run(dir_.path(), {"inspect", path, "--threads", "3"}).out, alone.out);
+  EXPECT_EQ(run(dir_.path(), {"inspect", path, "--threads", "-1"}).code, 2);
+}
+
 TEST_F(Inspect, WrongInputIsOneLine) {
   io::write_file(dir_ / "notes.txt", "x");
   io::write_file(dir_ / "t.pth", "x");

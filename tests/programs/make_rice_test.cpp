@@ -49,6 +49,15 @@ TEST_F(MakeRice, EveryOptionChangesTheFiles) {
   EXPECT_EQ(files("same"), files("base"));
 }
 
+TEST_F(MakeRice, AnEarlierSetIsReplacedWhereAsked) {
+  ASSERT_EQ(run(rice("replaced")), 0);
+  const std::string before = files("replaced");
+  expect_refusal(rice("replaced", {"--seed", "2"}), "holds an earlier run");
+  EXPECT_EQ(files("replaced"), before);
+  EXPECT_EQ(run(rice("replaced", {"--seed", "2", "--overwrite"})), 0);
+  EXPECT_NE(files("replaced"), before);
+}
+
 TEST_F(MakeRice, WrongOnesAreOneLineAndLeaveNothing) {
   for (const Arguments& wrong :
        {Arguments{"--pairs", "0"}, {"--test-pairs", "-1"}, {"--size", "15"}, {"--size", "4096"},
