@@ -53,6 +53,10 @@ TEST(DeviceStore, LiesOnTheDeviceWhereItFits) {
   EXPECT_FALSE(DeviceStore(some_store(), Device::cuda(), StorePlacement::host).resident());
   EXPECT_THROW(DeviceStore(some_store(), Device::cpu()), DeviceError);
   EXPECT_THROW(DeviceStore(data::ImageStore(), Device::cuda()), ValueError);
+  // Kernels make inputs of three channels: stacked pairs are refused, not misread.
+  const auto stacked =
+      data::ImageStore::from_pixels(std::vector<std::uint8_t>(2 * 3 * 4 * 4), 3, 4, 4);
+  EXPECT_THROW(DeviceStore(stacked, Device::cuda()), ValueError);
 }
 
 // Where samples were left out, images do not follow each other in the host's memory.
