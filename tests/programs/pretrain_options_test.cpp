@@ -48,7 +48,10 @@ TEST_F(PretrainOptions, EveryOptionChangesTheLog) {
       {"precision", {"--precision", "bfloat16"}},
       {"arch", {"--arch", "xresnet34"}},
       {"width", {"--width", "16"}},
+      {"input", {"--input", "stacked"}},
+      {"pool", {"--pool", "max"}},
       {"size", {"--size", "24"}},
+      {"sizes", {"--sizes", "8@1,16"}},
       {"crops", {"--crops", "2x16,3x8"}},
       {"sizes", {"--sizes", "8@1,16"}},
       {"input", {"--input", "stacked"}},
@@ -261,6 +264,14 @@ TEST_F(PretrainOptions, CheckpointsComeAsOftenAsAsked) {
     ASSERT_EQ(killed.code, 128 + SIGKILL) << killed.err;
     EXPECT_EQ(there, comes) << epochs;
   }
+}
+
+// They say how a device works; the CPU takes them and has no use for them.
+TEST_F(PretrainOptions, GraphAndStoreAreOfADevice) {
+  ASSERT_EQ(run(pretrain("same", {"--graph", "off", "--store", "host"})), 0);
+  EXPECT_EQ(log("same"), log("base"));
+  expect_refusal({"--graph", "maybe"}, "--graph");
+  expect_refusal({"--store", "disk"}, "--store");
 }
 
 TEST_F(PretrainOptions, AProfileIsWritten) {
