@@ -4,9 +4,10 @@
 //   tsne_bench POINTS.npy --perplexity 30 --device cuda ...
 //   tsne_bench POINTS.npy --perplexity 30 --evaluate MAP.npy [--labels Y.npy]
 //
-// Prints one line of JSON; without a device, {"skipped": why}. The measures are the same for every contender: KL of the map with P over
-// floor(3 perplexity) exact neighbours and the exact Z, trustworthiness with 12 neighbours (of at
-// most 5,000 rows), accuracy of the 10 nearest labels. CPU seconds are of all threads.
+// Prints one line of JSON; without a device, {"skipped": why}. The measures are the same for every
+// contender: KL of the map with P over floor(3 perplexity) exact neighbours and the exact Z,
+// trustworthiness with 12 neighbours (of at most 5,000 rows), accuracy of the 10 nearest labels.
+// CPU seconds are of all threads.
 // bench/peers/tsne.py runs it beside scikit-learn.
 
 #include <chrono>

@@ -110,7 +110,8 @@ TEST(Tsne, StructurelessSetsSpreadByEveryRepulsion) {
 TEST(Tsne, EverySizeAroundALimitIsFinite) {
   // Vector widths, blocks of four rows, the thousand from which products search, the switch to the
   // grid, and blocks of 256 points beyond it.
-  for (const index_t n : {4, 5, 7, 15, 16, 17, 31, 33, 63, 65, 255, 257, 999, 1000, 1025, 2500, 2501, 2561}) {
+  for (const index_t n :
+       {4, 5, 7, 15, 16, 17, 31, 33, 63, 65, 255, 257, 999, 1000, 1025, 2500, 2501, 2561}) {
     const index_t d = 12;
     const std::vector<float> x = normal_points(n, d, static_cast<std::uint64_t>(n));
     const TsneResult r =

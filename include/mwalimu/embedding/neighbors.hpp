@@ -59,8 +59,8 @@ inline NeighborSearch chosen_search(NeighborSearch asked, index_t n, index_t d,
                                                             : NeighborSearch::brute_force;
 }
 
-/// Whether products of matrices find the k nearest of n points to m queries sooner than direct sums:
-/// they do from 1,000 points on (1.3 to 2.5 times, bench/NOTES.md), unless nearly all are kept.
+/// Whether products of matrices find the k nearest of n points to m queries sooner than direct
+/// sums: they do from 1,000 points on (1.6 to 2.6 times, bench/NOTES.md), unless many are kept.
 inline bool by_products(index_t n, index_t m, index_t d, index_t k) {
   return n >= 1000 && m >= kProductQueries && d > kTreeColumns && 8 * k <= n;
 }
@@ -110,8 +110,8 @@ inline double measured_recall(const Points& x, const NeighborList& list) {
 /// Its
 ///                distances may differ from the Cpu's in the last bit, and so may the order of
 ///                ties.
-/// @return   exact in float arithmetic (of points whose distances agree to the last bits, either may
-///           be named) but for NeighborSearch::hnsw, whose recall is given; the
+/// @return   exact in float arithmetic (of points whose distances agree to the last bits, either
+///           may be named) but for NeighborSearch::hnsw, whose recall is given; the
 /// same
 ///           for any number of threads.
 /// @throws ValueError  k out of range, n >= 2^31, a zero row with Metric::cosine, or

@@ -1,4 +1,4 @@
-// embedding/product_search: exact nearest neighbours of many queries from blocks of matrix products.
+// embedding/product_search: exact nearest neighbours of many queries, by products of matrices.
 //
 // |q - c|^2 - |q|^2 = |c|^2 - 2 q.c ranks the points c around a query q, and a product of matrices
 // gives it for a block of queries against a block of points at three to four times the speed of

@@ -42,9 +42,9 @@ enum class Repulsion {
   fft,        ///< two components only: FieldGrid, O(n + G log G) with G nodes of a grid
 };
 /// Points up to which Repulsion::automatic takes exact sums of two components. tsne_choices_bench
-/// repulsion, all 750 iterations on one core with AVX-512: exact sums take 0.89 of the grid's time at
-/// 2,000 points, 1.08 at 2,500 and 1.35 at 3,000; a map that clusters spread far apart makes a grid
-/// wide, and exact sums have no error.
+/// repulsion, all 750 iterations on one core with AVX-512: exact sums take 0.89 of the grid's time
+/// at 2,000 points, 1.08 at 2,500 and 1.35 at 3,000; clusters that fly far apart make the grid wide
+/// and slow, and exact sums have no error.
 inline constexpr index_t kExactRepulsionLimit = 2500;
 /// The same on a CUDA device: an estimate, not measured yet.
 inline constexpr index_t kDeviceExactRepulsionLimit = 20000;
