@@ -28,6 +28,7 @@
 #include "mwalimu/models/classifier.hpp"
 #include "mwalimu/models/encoder.hpp"
 #include "mwalimu/models/input_channels.hpp"
+#include "mwalimu/models/load_encoder.hpp"
 #include "mwalimu/models/swav.hpp"
 #include "mwalimu/nn/layers.hpp"
 #include "mwalimu/nn/state_dict.hpp"
