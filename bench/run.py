@@ -27,7 +27,7 @@ import results
 ROOT = Path(__file__).resolve().parent.parent
 # What --quick leaves out: seconds a call, or gigabytes of operands.
 HEAVY = r"conv2d/(step|onednn)|swav/(step|loader)/cpu/[a-z0-9]+/(xresnet34|res2next50)|K:3000/B:256|L:16384|/px:224|" \
-        r"(finetune/step|inference)/cpu/[a-z0-9]+/(xresnet34|res2next50)|rows:1048576|N:1000000|tsne"
+        r"(finetune/(step|loader)|inference)/cpu/[a-z0-9]+/(xresnet34|res2next50)|rows:1048576|N:1000000|tsne"
 
 
 def processor():

@@ -4,6 +4,7 @@
 //   swav/loader     the same, its crops made by a loader's thread meanwhile: `ratio` is the time of
 //                   such a step over that of one whose crops are ready; rounds of both in turn
 //   finetune/step   augmentation by a loader's thread, forward, backward, optimiser
+//   finetune/loader the same over a step on one ready batch, as swav/loader
 //   inference       images in, logits out
 //
 // Counters beside those of bench::count: images_per_second (crops for SwAV) and peak_bytes, the most
@@ -18,8 +19,13 @@
 
 #include "flop.hpp"
 #include "mwalimu/core/allocator.hpp"
+#include "mwalimu/data/augment.hpp"
 #include "mwalimu/data/loader.hpp"
 #include "mwalimu/models/architecture.hpp"
+#include "mwalimu/ops/cast.hpp"
+#include "mwalimu/ops/cross_entropy.hpp"
+#include "mwalimu/optim/optimizer.hpp"
+#include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/train/classifier_trainer.hpp"
 #include "mwalimu/train/swav_trainer.hpp"
 #include "support.hpp"
@@ -131,23 +137,25 @@ void swav_step(benchmark::State& state, const Run& run) {
   time_step(state, run, swav.crops_a_step(), swav.flop(), [&] { swav.step(); });
 }
 
-void swav_loader(benchmark::State& state, const Run& run) {
+/// Counters of a loader's row. `step(batch)` trains on what `make(step, batch)` has made; rounds on a
+/// ready batch and on batches made meanwhile take turns.
+template <class Batch, class Step, class Make>
+void time_loader(benchmark::State& state, Step&& step, Make&& make) {
   constexpr int kRound = 4;
-  Swav swav(run);
-  swav.step();
-  if (!sane(state, swav.step())) return;
+  Batch ready_batch;
+  make(0, ready_batch);
+  step(ready_batch);
+  if (!sane(state, step(ready_batch))) return;
   std::vector<double> ready, made;
   double waited = 0, spent = 0;
   for (auto _ : state) {
-    for (int i = 0; i < kRound; ++i) ready.push_back(seconds_of([&] { swav.step(); }).wall);
-    data::Prefetcher<train::CropBatch> loader(
-        0, kRound + 1,
-        [&](std::int64_t step, train::CropBatch& batch) { swav.make(step, batch); });
-    swav.step(*loader.next());  // the first batch has nothing to hide behind
+    for (int i = 0; i < kRound; ++i) ready.push_back(seconds_of([&] { step(ready_batch); }).wall);
+    data::Prefetcher<Batch> loader(0, kRound + 1, make);
+    step(*loader.next());  // the first batch has nothing to hide behind
     const double before = loader.total_wait_seconds();
     const double all = seconds_of([&] {
       for (int i = 0; i < kRound; ++i) {
-        made.push_back(seconds_of([&] { swav.step(*loader.next()); }).wall);
+        made.push_back(seconds_of([&] { step(*loader.next()); }).wall);
       }
     }).wall;
     waited += loader.total_wait_seconds() - before;
@@ -163,6 +171,61 @@ void swav_loader(benchmark::State& state, const Run& run) {
   state.counters["best_ratio"] = *std::min_element(made.begin(), made.end()) /
                                  *std::min_element(ready.begin(), ready.end());
   state.counters["wait_share"] = waited / spent;
+}
+
+void swav_loader(benchmark::State& state, const Run& run) {
+  Swav swav(run);
+  time_loader<train::CropBatch>(
+      state, [&](const train::CropBatch& batch) { return swav.step(batch); },
+      [&](std::int64_t step, train::CropBatch& batch) { swav.make(step, batch); });
+}
+
+// Images of a step of finetuning, as ClassifierTrainer makes them.
+struct AugmentedBatch {
+  Tensor<float> images;
+  data::AugmentScratch scratch;
+};
+
+template <nn::ComputeType T>
+void finetune_loader_in(benchmark::State& state, const Run& run) {
+  const auto store = random_images(run.batch, run.side);
+  data::AugmentOptions augment;
+  augment.size = static_cast<int>(run.side);
+  models::Classifier model(models::Encoder(run.encoder()), 3);
+  model.encoder.initialize(0);
+  model.head.initialize(0);
+  nn::set_training(model, true);
+  optim::ParameterArena arena(model);
+  optim::Optimizer optimizer(optim::AdamOptions::pytorch(), arena.segments(), arena.size());
+  auto labels = Tensor<std::int64_t>::empty({run.batch});
+  for (index_t i = 0; i < run.batch; ++i) labels.data()[i] = i % 3;
+  time_loader<AugmentedBatch>(
+      state,
+      [&](const AugmentedBatch& batch) {
+        arena.zero_gradients();
+        const auto input = ops::cast<T>(Variable<float>(batch.images));
+        const auto loss = ops::cross_entropy(model(input), labels);
+        loss.backward();
+        optimizer.step(arena.values(), arena.gradients(), arena.segments(), {.lr = 1e-4});
+        return static_cast<double>(loss.value().item());
+      },
+      [&](std::int64_t step, AugmentedBatch& batch) {
+        const Shape shape{run.batch, run.side, run.side, 3};
+        if (!(batch.images.shape() == shape)) batch.images = Tensor<float>::empty(shape);
+        for (index_t r = 0; r < run.batch; ++r) {
+          const data::ByteImage pixels{store.image(r).data(), store.height(), store.width()};
+          const auto drawn = data::draw_augment(augment, 0, static_cast<std::uint64_t>(step),
+                                                static_cast<std::uint64_t>(r), pixels.height,
+                                                pixels.width);
+          data::apply_augment(pixels, drawn, augment.size, augment.normalisation,
+                              batch.images.data() + r * run.side * run.side * 3, batch.scratch);
+        }
+      });
+}
+
+void finetune_loader(benchmark::State& state, const Run& run) {
+  run.precision == train::Precision::float32 ? finetune_loader_in<float>(state, run)
+                                             : finetune_loader_in<bfloat16>(state, run);
 }
 
 void finetune_step(benchmark::State& state, const Run& run) {
@@ -238,6 +301,7 @@ const bool registered = [] {
     }
     const Run run{.arch = arch, .crops = "2x128,6x96"};
     add("swav/loader", swav_loader, run, "2x128,6x96/K:3000");
+    add("finetune/loader", finetune_loader, run, "px:128");
   }
   // Narrow networks and small crops: where a loader is the bottleneck first.
   const Run small{.arch = "xresnet18", .crops = "2x48,4x32", .width = 16, .batch = 32,
@@ -245,6 +309,7 @@ const bool registered = [] {
   add("swav/step", swav_step, small, "w:16/2x48,4x32/K:24");
   add("swav/loader", swav_loader, small, "w:16/2x48,4x32/K:24");
   add("finetune/step", finetune_step, small, "w:16/px:64");
+  add("finetune/loader", finetune_loader, small, "w:16/px:64");
   add("inference", inference, small, "w:16/px:64");
   return true;
 }();

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -89,40 +90,88 @@ struct Rate {
   double wall = 0, cpu = 0;
 };
 
-/// Bytes read plus bytes written when all threads copy, past the cache: by the C library's memcpy,
-/// which writes so much around the caches, or by a loop that writes through them, whichever is
-/// faster by the clock in question. Where it is memcpy, an operation that writes through the caches
-/// reads its output's lines first, and at most two thirds of the rate (one operand in, one out) are
-/// left to it.
-inline const Rate& copy_rate() {
-  static const Rate measured = [] {
-    const index_t bytes = quick() ? index_t{32} << 20
-                                  : std::max(index_t{256} << 20,
-                                             static_cast<index_t>(working_set() / 2));
-    const auto from = Tensor<std::uint8_t>::full({bytes}, 1);
-    auto to = from.clone();
-    const std::uint8_t* source = from.data();
-    std::uint8_t* target = to.data();
-    const auto by = [&](auto&& copy) {
-      return best_of([&] {
-        parallel_for(bytes, index_t{1} << 20, [&](index_t begin, index_t end) {
-          copy(target + begin, source + begin, end - begin);
-        });
-      });
-    };
-    const Seconds around = by([](std::uint8_t* t, const std::uint8_t* s, index_t n) {
-      std::memcpy(t, s, static_cast<std::size_t>(n));
-    });
-    const Seconds through = by([](std::uint8_t* t, const std::uint8_t* s, index_t n) {
-#pragma omp simd
-      for (index_t i = 0; i < n; ++i) t[i] = static_cast<std::uint8_t>(s[i] ^ 1);  // not memcpy
-    });
+/// Memory past the cache, copied by all threads: by the C library's memcpy, which writes so much
+/// around the caches, or by a loop that writes through them, whichever takes less CPU time. Where it is
+/// memcpy, an operation that writes through the caches reads its output's lines first, and at most two
+/// thirds of the rate (one operand in, one out) are left to it.
+class Copier {
+ public:
+  static Copier& instance() {
+    static Copier copier;
+    return copier;
+  }
+  /// Bytes read plus bytes written in a second: the fastest of many whole copies, either way.
+  const Rate& rate() const { return rate_; }
+
+  static constexpr index_t kPiece = index_t{32} << 20;
+  /// Copies the next kPiece bytes, round and round.
+  void piece() {
+    next_ = next_ + 2 * kPiece <= from_.count() ? next_ + kPiece : 0;
+    around_ ? copy_around(next_, kPiece) : copy_through(next_, kPiece);
+  }
+
+ private:
+  Copier()
+      : from_(Tensor<std::uint8_t>::full(
+            {quick() ? kPiece
+                     : std::max(index_t{256} << 20, static_cast<index_t>(working_set() / 2))},
+            1)),
+        to_(from_.clone()) {
+    const index_t bytes = from_.count();
+    const Seconds around = best_of([&] { copy_around(0, bytes); });
+    const Seconds through = best_of([&] { copy_through(0, bytes); });
     const double moved = 2.0 * static_cast<double>(bytes);
-    return Rate{moved / std::min(around.wall, through.wall),
-                moved / std::min(around.cpu, through.cpu)};
-  }();
-  return measured;
+    rate_ = {moved / std::min(around.wall, through.wall),
+             moved / std::min(around.cpu, through.cpu)};
+    around_ = around.cpu < through.cpu;
+  }
+  void copy_around(index_t first, index_t bytes) {
+    parallel_for(bytes, index_t{1} << 20, [&](index_t begin, index_t end) {
+      std::memcpy(to_.data() + first + begin, from_.data() + first + begin,
+                  static_cast<std::size_t>(end - begin));
+    });
+  }
+  void copy_through(index_t first, index_t bytes) {
+    const std::uint8_t* s = from_.data() + first;
+    std::uint8_t* t = to_.data() + first;
+    parallel_for(bytes, index_t{1} << 20, [&](index_t begin, index_t end) {
+#pragma omp simd
+      for (index_t i = begin; i < end; ++i) t[i] = static_cast<std::uint8_t>(s[i] ^ 1);  // not memcpy
+    });
+  }
+
+  Tensor<std::uint8_t> from_, to_;
+  Rate rate_;
+  bool around_ = false;
+  index_t next_ = 0;
+};
+
+inline const Rate& copy_rate() { return Copier::instance().rate(); }
+
+/// What share of the copy's bandwidth f() reaches, which moves `bytes`, by each clock: the median of
+/// nine rounds of copying, calls of f, copying, so that what slows the machine meets both alike.
+template <class F>
+Seconds copy_share(double bytes, F&& f) {
+  auto& copier = Copier::instance();
+  const auto copy = [&] { copier.piece(); };
+  const double once = seconds_of(f).wall;
+  const auto calls = static_cast<index_t>(std::clamp(0.01 / std::max(once, 1e-9), 1.0, 1e5));
+  const double pieces = static_cast<double>(calls) * bytes / (2.0 * Copier::kPiece);
+  std::array<double, 9> wall{}, cpu{};
+  for (std::size_t round = 0; round < wall.size(); ++round) {
+    const Seconds before = seconds_of(copy);
+    const Seconds all = seconds_of([&] {
+      for (index_t i = 0; i < calls; ++i) f();
+    });
+    const Seconds after = seconds_of(copy);
+    wall[round] = pieces * (before.wall + after.wall) / 2 / all.wall;
+    cpu[round] = pieces * (before.cpu + after.cpu) / 2 / all.cpu;
+  }
+  std::sort(wall.begin(), wall.end());
+  std::sort(cpu.begin(), cpu.end());
+  return {wall[wall.size() / 2], cpu[cpu.size() / 2]};
 }
+
 inline double copy_bandwidth() { return copy_rate().wall; }
 
 /// Side of the square matrices whose product is the arithmetic ceiling: 12 MiB of float.
@@ -159,6 +208,9 @@ struct Cost {
 ///   roof             the roofline's time for the call over the time it took: the larger of bytes at
 ///                    copy_rate() and flop at matrix_rate<T>(), so 1 is as fast as the machine
 ///   roof_cpu         the same by the processors' clock, which does not run while others hold them
+/// and of a row that memory bounds, beside them (time_host):
+///   copy_share       bytes of a second over those of a copy timed in turn with the row; copy_share_cpu
+///                    the same by the processors' clock
 template <Real T>
 void count(benchmark::State& state, const Cost& cost, const Seconds& best) {
   const Rate arithmetic = cost.flop > 0 ? matrix_rate<T>() : Rate{1, 1};
@@ -187,6 +239,11 @@ void time_host(benchmark::State& state, const Cost& cost, F&& f) {
     state.SetIterationTime(all.wall);
   }
   count<T>(state, cost, best.seconds);
+  const bool memory_bound = cost.bytes / copy_rate().wall > cost.flop / matrix_rate<T>().wall;
+  if (cost.bytes == 0 || !memory_bound) return;
+  const Seconds share = copy_share(cost.bytes, f);
+  state.counters["copy_share"] = share.wall;
+  state.counters["copy_share_cpu"] = share.cpu;
 }
 
 /// How every row of the host is registered: real time by our own clock, processor time beside it.
