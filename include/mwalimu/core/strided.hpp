@@ -1,9 +1,9 @@
 // core/strided: two tensors of one shape and any strides, visited in runs.
 //
-// What costs is memory, so the order of the loops follows the strides: the tensor that is written is
-// walked in the order of its memory, dimensions that lie behind one another in both count as one, and
-// where the two disagree on the densest dimension (a transposition) both are walked in small tiles
-// that stay in the first-level cache.
+// What costs is memory, so the order of the loops follows the strides: the tensor that is written
+// is walked in the order of its memory, dimensions that lie behind one another in both count as
+// one, and where the two disagree on the densest dimension (a transposition) both are walked in
+// small tiles that stay in the first-level cache.
 #pragma once
 
 #include <algorithm>
