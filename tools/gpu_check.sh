@@ -163,7 +163,7 @@ part_sanitizer() {
   return $status
 }
 part_study() {
-  local study=$work/study rice=$work/study/rice precision graph status=0
+  local study=$work/study rice=$work/study/rice kind how status=0
   rm -rf "$study"
   run() {
     echo "== $1 ${*: -1}"
@@ -171,14 +171,17 @@ part_study() {
   }
   "$build/bin/make_rice" --out "$rice" --pairs 120 --test-pairs 40 --size 96 --seed 0
   swav=(--arch xresnet34 --crops 2x64,4x48 --batch 32 --prototypes 24 --epsilon 0.02)
-  # off: the same run, kernel by kernel.
-  for precision in float32 bfloat16 float16 off; do
-    graph=on
-    [ $precision != off ] || graph=off
-    run pretrain "${swav[@]}" --precision "${precision/off/float32}" --graph $graph --epochs 4 \
-      --queue-length 64 --images all --profile --out "$study/$precision/pretrain"
-    run finetune --precision "${precision/off/float32}" --graph $graph --size 64 --epochs 4 --profile \
-      --encoder "$study/$precision/pretrain/encoder.safetensors" --out "$study/$precision/finetune"
+  # off: float32 kernel by kernel, without graphs. tuned: float32 on the tensor cores, plans measured.
+  for kind in float32 bfloat16 float16 off tuned; do
+    case $kind in
+      off) how=(--precision float32 --graph off) ;;
+      tuned) how=(--precision float32 --graph on --math tf32 --plans measured) ;;
+      *) how=(--precision $kind --graph on) ;;
+    esac
+    run pretrain "${swav[@]}" "${how[@]}" --epochs 4 \
+      --queue-length 64 --images all --profile --out "$study/$kind/pretrain"
+    run finetune "${how[@]}" --size 64 --epochs 4 --profile \
+      --encoder "$study/$kind/pretrain/encoder.safetensors" --out "$study/$kind/finetune"
   done
   run find_lr --task swav "${swav[@]}" --steps 30 --images all --out "$study/find_lr_swav"
   run find_lr --task classifier --arch xresnet34 --size 64 --steps 30 --out "$study/find_lr_classifier"

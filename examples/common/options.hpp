@@ -11,6 +11,7 @@
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/cpu/dnnl.hpp"
+#include "mwalimu/gpu/math_options.hpp"
 
 namespace mwalimu::programs {
 
@@ -20,6 +21,8 @@ struct CommonOptions {
   std::string out;   ///< folder to write; required where it has no default
   std::string device = "auto";
   std::string precision = "float32";
+  std::string math = "ieee";        ///< of float32 on a GPU
+  std::string plans = "heuristic";  ///< of convolutions on a GPU
   std::uint64_t seed = 0;
   int threads = 0;  ///< 0: MWALIMU_THREADS, else all cores
   bool resume = false;
@@ -41,7 +44,7 @@ inline std::string check_unsigned(const std::string& text) {
 struct CommonChoice {
   bool data = true;     ///< --data and --skip-bad
   bool out = true;      ///< --out and --overwrite
-  bool compute = true;  ///< --device, --precision, --threads
+  bool compute = true;  ///< --device, --precision, --math, --plans, --threads
   bool seed = true;     ///< --seed
   bool resume = true;   ///< --resume
 };
@@ -65,6 +68,15 @@ inline void add_common_options(CLI::App& app, CommonOptions& options, CommonChoi
     app.add_option("--precision", options.precision,
                    "element type of activations; parameters are float32")
         ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+        ->type_name("NAME");
+    app.add_option("--math", options.math,
+                   "how a GPU multiplies float32: exactly, or rounded to 11 bits on tensor cores")
+        ->check(CLI::IsMember({"ieee", "tf32"}))
+        ->type_name("NAME");
+    app.add_option("--plans", options.plans,
+                   "how a GPU's convolutions are chosen: cuDNN's first suggestion, or the fastest as "
+                   "measured here, kept in MWALIMU_CACHE")
+        ->check(CLI::IsMember({"heuristic", "measured"}))
         ->type_name("NAME");
     app.add_option("--threads", options.threads, "host threads; 0: all cores")
         ->check(CLI::Range(0, 4095))
@@ -92,7 +104,8 @@ inline void add_common_options(CLI::App& app, CommonOptions& options, CommonChoi
 /// Sets the number of threads, checks device and precision, says what will be used, and returns the
 /// device to compute on. Programs call it before anything that computes.
 /// @throws DeviceError  --device names what this build or machine does not have.
-/// @throws ValueError   --precision is not available, or MWALIMU_THREADS is malformed.
+/// @throws ValueError   --precision, --math or --plans is not available, or MWALIMU_THREADS is
+///                      malformed.
 inline Device start(const CommonOptions& options) {
   configure_threads(options.threads);
   std::string why_not = "this build has no CUDA";
@@ -106,13 +119,23 @@ inline Device start(const CommonOptions& options) {
   if (options.device == "cpu") device = Device::cpu();
   require<ValueError>(options.precision != "float16" || !device.is_cpu(),
                       "--precision: float16 needs a GPU; use bfloat16");
+  require<ValueError>(options.math != "tf32" || !device.is_cpu(),
+                      "--math tf32: only a GPU has it; use ieee");
+  require<ValueError>(options.plans != "measured" || !device.is_cpu(),
+                      "--plans measured: the cpu has one plan a convolution; use heuristic");
+  gpu::set_math_options(
+      {.float32 = options.math == "tf32" ? gpu::Float32Math::tf32 : gpu::Float32Math::ieee,
+       .deterministic = true,
+       .plans = options.plans == "measured" ? gpu::PlanChoice::measured
+                                            : gpu::PlanChoice::heuristic});
   std::cout << "device: " << device;
   if constexpr (kCuda) {
     if (!device.is_cpu()) std::cout << " (" << gpu::Driver::info(device.index).name << ")";
   }
   if (device.is_cpu() && options.device == "auto") std::cout << " (" << why_not << ")";
   std::cout << ", " << num_threads() << (num_threads() == 1 ? " thread, " : " threads, ")
-            << options.precision << std::endl;
+            << options.precision << (options.math == "tf32" ? " (tf32)" : "")
+            << (options.plans == "measured" ? ", measured plans" : "") << std::endl;
   if (device.is_cpu() && options.precision == "bfloat16" && !cpu::has_avx512()) {
     std::cout << "note: this processor has no AVX-512, so bfloat16 is slower than float32 here"
               << std::endl;

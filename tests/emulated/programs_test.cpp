@@ -131,6 +131,15 @@ class DevicePrograms : public ::testing::Test {
   static inline std::unique_ptr<test::TempDir> folder_;
 };
 
+// The emulated device multiplies exactly and has one plan, so that the numbers stay: that the choice
+// arrives is what can be seen here.
+TEST_F(DevicePrograms, MathAndPlansAreTaken) {
+  const std::string text =
+      run(pretrain("chosen", {"--math", "tf32", "--plans", "measured"}));
+  EXPECT_NE(text.find("float32 (tf32), measured plans"), std::string::npos) << text;
+  EXPECT_LT(difference("chosen/log.csv", "cpu/log.csv", "loss"), 1e-4);
+}
+
 // The order of float sums differs, and four or six steps pass it on.
 TEST_F(DevicePrograms, PretrainAndFinetuneFollowTheHost) {
   EXPECT_LT(difference("cuda/log.csv", "cpu/log.csv", "loss"), 1e-4);

@@ -312,6 +312,25 @@ TEST(CastAdd, AddsEveryElementOnce) {
   }
 }
 
+#if defined(MWALIMU_EMULATED)
+TEST(CastAdd, MovesEachByteOnceInPacks) {
+  const std::uint64_t n = 4096;
+  const auto from = random_tensor<bfloat16>({4096}, 1).to(Device::cuda());
+  auto to = Tensor<float>::zeros({4096}, Device::cuda());
+  for (const bool accumulate : {false, true}) {
+    const auto run = [&] {
+      cast_add<bfloat16>(gpu_place(to.device()), from.view<1>(), accumulate, to.view<1>());
+    };
+    if (!test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+    const auto& moved = simt::traffic_of("cast_add");
+    EXPECT_TRUE(moved.coalesced() && moved.each_byte_once()) << simt::describe(moved);
+    EXPECT_EQ(moved.narrowest_access(), 8.0) << simt::describe(moved);  // four of bfloat16
+    EXPECT_EQ(moved.read_bytes, 2 * n + (accumulate ? 4 * n : 0));
+    EXPECT_EQ(moved.write_bytes, 4 * n);
+  }
+}
+#endif
+
 TEST(CastAdd, RefusesOtherSizes) {
   const auto call = [] {
     cast_add<float>(Gpu{}, View<const float, 1>(nullptr, {3}, {1}), false,

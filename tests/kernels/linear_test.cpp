@@ -192,5 +192,29 @@ TEST(ColumnSums, RefusesOtherExtents) {
   test::expect_error<ShapeError>(call, "column_sums: want (4) sums of (3, 4), got (5)");
 }
 
+#if defined(MWALIMU_EMULATED)
+TEST(ColumnSums, MovesEachByteOnce) {
+  const std::uint64_t B = 24, O = 64;
+  const auto x = random_tensor<bfloat16>({24, 64}, 1).to(Device::cuda());
+  auto sums = Tensor<float>::zeros({64}, Device::cuda());
+  for (const bool accumulate : {false, true}) {
+    const auto run = [&] {
+      column_sums<bfloat16>(gpu_place(x.device()), x.view<2>(), accumulate, sums.view<1>());
+    };
+    if (!test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+    const auto& moved = simt::traffic_of("column_sums");
+    EXPECT_TRUE(moved.coalesced() && moved.each_byte_once()) << simt::describe(moved);
+    EXPECT_TRUE(moved.without_bank_conflicts()) << simt::describe(moved);
+    EXPECT_EQ(moved.read_bytes, 2 * B * O + (accumulate ? 4 * O : 0));
+    EXPECT_EQ(moved.write_bytes, 4 * O);
+    for (const auto& line : moved.lines) {  // a warp's 32 columns: 64 bytes of x, 128 of sums
+      if (!line.shared) {
+        EXPECT_EQ(line.sectors_per_request(), line.bytes_per_lane());
+      }
+    }
+  }
+}
+#endif
+
 }  // namespace
 }  // namespace mwalimu::ops

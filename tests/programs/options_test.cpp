@@ -23,7 +23,7 @@ struct Shown {
 // Of those that several programs take from examples/common/options.hpp.
 constexpr Shown kHelp{"SharedOptions.EveryProgramAnswersHelpAndVersion", "help version"};
 constexpr Shown kMachine{"SharedOptions.DeviceThreadsConfigAndOverwriteAreHeeded",
-                         "data out device threads config overwrite"};
+                         "data out device math plans threads config overwrite"};
 constexpr Shown kSkipBad{"SharedOptions.SkipBadLeavesOutWhatIsBroken", "skip-bad"};
 constexpr Shown kConfig{"ConfigFile.IsReadAndTheCommandLineWins", "config"};
 

@@ -77,6 +77,8 @@ TEST_F(SharedOptions, DeviceThreadsConfigAndOverwriteAreHeeded) {
     EXPECT_NE(first.out.find(", 1 thread, float32"), std::string::npos) << first.out;
     expect_refusal(arguments, "earlier run");
     expect_refusal(with(arguments, {"--overwrite", "--device", "cuda"}), "--device cuda");
+    expect_refusal(with(arguments, {"--overwrite", "--math", "tf32"}), "--math tf32: only a GPU");
+    expect_refusal(with(arguments, {"--overwrite", "--plans", "measured"}), "--plans measured");
     const auto refused = outcome(with(arguments, {"--device", "cpu", "--threads", "3"}));
     EXPECT_EQ(refused.code, 2);
     EXPECT_NE(refused.out.find("device: cpu, 3 threads, float32"), std::string::npos)

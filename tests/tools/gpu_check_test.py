@@ -118,7 +118,7 @@ class GpuCheck(ToolTest):
                          ["memcheck kernels_add_gpu", "memcheck kernels_network_gpu",
                           "memcheck kernels_swav_step_gpu", "racecheck kernels_add_gpu"])
         study = parts["study"]["results"]
-        for run in ("float32", "bfloat16", "float16", "off"):
+        for run in ("float32", "bfloat16", "float16", "off", "tuned"):
             self.assertEqual(study[run], {"steps": 8, "first_loss": 3.5, "last_loss": 2.5,
                                           "images_per_second": 120.0, "accuracy": 0.75})
         self.assertEqual(study["find_lr_swav"], {"steps": 3, "first_loss": 3.0, "smallest_loss": 2.0})
