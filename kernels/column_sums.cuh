@@ -4,7 +4,7 @@
 // Shapes     x (B, O), any strides; sums (O), any stride.
 // Mapping    a block of 32 x 8 threads a tile of 32 columns: thread (x, y) adds rows y, y + 8, ... of
 //            column x, so a warp reads 32 neighbours; then the eight sums of a column in order.
-// Moves      B O sizeof(T) + 4 O bytes.
+// Moves      B O sizeof(T) + 4 O bytes, and 4 O more where it adds (8 for double).
 // Roofline   B = 192, O = 2048 in bfloat16: 0.8 MB; a launch costs more.
 // Resources  see the compiler's report (-Xptxas=-v); 1 KB of shared memory (2 KB for double).
 // Measured   not yet.
