@@ -7,7 +7,8 @@
 // Shapes     codes (R, P), rows any distance apart; entropy, largest (R); history (S, 6 + V).
 // Mapping    rows: a block of 256 a row, packs of 16 bytes, one tree. columns: a thread a column,
 //            neighbours in memory. finish: one block.
-// Moves      R P a bytes of codes, once more from cache.
+// Moves      R P a bytes of codes, once more from cache; 8 P of their mean and 4 P of marks, written
+//            and read.
 // Roofline   R = 64, P = 3000 in float (a SwAV step): 0.8 MB, under 1 us from cache.
 // Resources  float: rows 30 registers, 192 bytes shared; columns 27; finish 44, 256 bytes; no spills
 //            (nvcc 13.0, sm_90).

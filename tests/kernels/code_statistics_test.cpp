@@ -157,6 +157,37 @@ TEST(DeviceCodeStatistics, NeverWaits) {
   const auto run = [&] { swav_statistics(codes, loss, loss, crops, 0.0, history); };
   EXPECT_EQ(test::works_without_waiting(run), 4u);  // three kernels and a fill
 }
+
+TEST(DeviceCodeStatistics, ReadTheCodesTwiceInAll) {
+  const std::uint64_t R = 8, P = 1024, bytes = R * P * 4;
+  const auto codes = some_codes<float>(8, 1024).to(Device::cuda());
+  const auto loss = Tensor<float>::full({}, 1, Device::cuda());
+  const auto other = Tensor<float>::full({}, 2, Device::cuda());
+  auto history = Tensor<float>::zeros({2, kColumns}, Device::cuda());
+  const auto crops = Tensor<float>::zeros({2}, Device::cuda());
+  const auto run = [&] { swav_statistics(codes, loss, other, crops, 0.0, history); };
+  if (!test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+  const auto& rows = simt::traffic_of("code_rows");
+  EXPECT_TRUE(rows.coalesced() && rows.without_bank_conflicts()) << simt::describe(rows);
+  EXPECT_EQ(rows.of(codes.data(), bytes).read_bytes, bytes);
+  // Of each row two numbers, and a mark.
+  EXPECT_LE(rows.read_bytes, bytes + 4 * R);
+  EXPECT_LE(rows.write_bytes, 3 * 4 * R);
+  for (const auto& line : rows.lines) {
+    if (!line.shared && line.bytes == bytes) {
+      EXPECT_EQ(line.bytes_per_lane(), 16);
+    }
+  }
+  const auto& mean = simt::traffic_of("mean_code");
+  EXPECT_TRUE(mean.coalesced() && mean.each_byte_once()) << simt::describe(mean);
+  EXPECT_EQ(mean.read_bytes, bytes);
+  EXPECT_EQ(mean.write_bytes, 8 * P);
+  const auto& finish = simt::traffic_of("swav_statistics");
+  EXPECT_TRUE(finish.coalesced() && finish.each_byte_once()) << simt::describe(finish);
+  EXPECT_TRUE(finish.without_bank_conflicts()) << simt::describe(finish);
+  EXPECT_EQ(finish.read_bytes, 2 * 4 * R + (4 + 8) * P + 4 * 4);  // two losses and two of crops
+  EXPECT_EQ(finish.write_bytes, std::uint64_t{4 * kColumns});
+}
 #endif
 
 }  // namespace
