@@ -7,7 +7,8 @@
 //            through shared memory; a thread has 4 x 4 distances in registers. A distance below its
 //            query's k-th best so far goes into the query's buffer; a full buffer is sorted in
 //            shared memory and cut to k. Nothing of the n^2 distances goes to memory.
-// Moves      n^2 d / 64 floats, from cache; the buffers, 8 capacity bytes a query in flight; 8 n k.
+// Moves      n^2 d / 32 floats, from cache: for each 64 rows the 64 queries as well; the buffers, 8
+//            capacity bytes a query in flight; 8 n k.
 // Roofline   n = 70 000, d = 784 on an H200 by its data sheet: 3.8 x 10^12 differences of two
 //            instructions each: 0.23 s at 33 x 10^12 a second. The loads from shared memory, half a
 //            word a difference, take as long.

@@ -96,5 +96,37 @@ TEST(DeviceNeighbors, WhatAutomaticTakes) {
       "cuda:63");
 }
 
+#if defined(MWALIMU_EMULATED)
+TEST(DeviceNeighbors, TilesAreLoadedInWholeRows) {
+  const std::uint64_t n = 128, d = 64, k = 5;
+  const auto x = Tensor<float>::from(normal_points(128, 64, 8), {128, 64}).to(Device::cuda());
+  auto index = Tensor<std::int32_t>::empty({128, 5}, Device::cuda());
+  auto distance = Tensor<float>::empty({128, 5}, Device::cuda());
+  const auto run = [&] {
+    nearest_rows(gpu_place(x.device()), x.view<2>(), index.view<2>(), distance.view<2>());
+  };
+  if (!mwalimu::test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+  const auto& moved = simt::traffic_of("nearest");
+  const auto points = moved.of(x.data(), 4 * n * d);
+  EXPECT_EQ(points.read_bytes, n * n * d / 32 * 4);
+  EXPECT_EQ(points.distinct_read, 4 * n * d);
+  for (const auto& line : moved.lines) {  // keys are of 8 bytes: what has 4 is a tile or its counts
+    if (line.bytes_per_lane() != 4) continue;
+    if (line.shared) {
+      EXPECT_EQ(line.conflict_factor(), 1) << simt::describe(moved);
+    } else if (!line.write) {
+      EXPECT_EQ(line.sectors_per_request(), 4) << simt::describe(moved);
+    }
+  }
+  for (const auto* out : {static_cast<const void*>(index.data()),
+                          static_cast<const void*>(distance.data())}) {
+    const auto written = moved.of(out, 4 * n * k);
+    EXPECT_EQ(written.write_bytes, 4 * n * k);
+    EXPECT_TRUE(written.each_byte_written_once());
+    EXPECT_EQ(written.read_bytes, 0u);
+  }
+}
+#endif
+
 }  // namespace
 }  // namespace mwalimu::embedding
