@@ -10,9 +10,9 @@
 //            128 has 128 points in registers and goes over tiles of 128 points in shared memory;
 //            where points are few, several blocks share out the tiles, and their sums are added in
 //            the order of the tiles. step: a thread a point. finish and the sums of Z: one block.
-// Moves      attraction: 8 bytes an edge, and a point of 4 S bytes, from cache. repulsion: n^2 /
-// 128
-//            points through shared memory, (D + 1) n doubles a slice. step: 36 D bytes a point.
+// Moves      attraction: 8 bytes an edge, and a point of 4 S bytes, from cache. repulsion: n^2 / 128
+//            points through shared memory; n points and (D + 1) n doubles a slice, the doubles
+//            read once more to be added. step: 32 S bytes a point; centre: 8 S.
 // Roofline   n = 10^4, k = 90, D = 2 on an H200 by its data sheet: repulsion 10^8 pairs at about 12
 //            instructions, 132 x 128 lanes at 1.8 GHz: 40 us; attraction 1.2 x 10^6 edges, 10 MB of
 //            P from cache: 3 us. The six launches are replayed as one graph.

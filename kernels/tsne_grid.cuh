@@ -11,8 +11,10 @@
 //            block of 256 two rows of real numbers, as real and imaginary part of one transform;
 //            only the M rows that are not zero. columns: a block a column of the half spectrum,
 //            forward, product and back without leaving shared memory.
-// Moves      8 M N bytes of density, 16 M (L / 2 + 1) of the spectrum written and read twice, the
-//            kernel's 4 (L / 2 + 1) (H / 2 + 1), 4 M N of potential; 16 nodes a point twice.
+// Moves      8 M N bytes of density read and as many of zeros written; 8 M (L / 2 + 1) of the
+//            spectrum, written and read twice, by the rows half a sector at a time; the kernel's
+//            4 (L / 2 + 1) (H / 2 + 1), most of it once more from cache; 4 M N of potential; 16
+//            nodes a point twice.
 // Roofline   n = 10^6, M = N = 1000, L = H = 2025 on an H200 by its data sheet: 60 MB, 12 us at 4.8
 //            TB/s and less from cache; the 1.6 x 10^7 atomics of spread are most of it.
 // Resources  nvcc 13.0, sm_90: gather 40 registers, spread 32, rows 32 and 40, columns 32; 16
@@ -146,8 +148,9 @@ __device__ __forceinline__ void store_two_rows(const Grid& grid, const Complex* 
   auto* to = reinterpret_cast<Pack<float, 4>*>(grid.spectrum) + pair;
   for (int k = static_cast<int>(threadIdx.x); k <= length / 2; k += kGridThreads) {
     const Complex z = line[k], w = line[k == 0 ? 0 : length - k];
-    to[k * pairs] = {{0.5f * (z[0] + w[0]), 0.5f * (z[1] - w[1]),    // (z + conj w) / 2
-                      0.5f * (z[1] + w[1]), 0.5f * (w[0] - z[0])}};  // (z - conj w) / 2i
+    const Pack<float, 4> both{{0.5f * (z[0] + w[0]), 0.5f * (z[1] - w[1]),    // (z + conj w) / 2
+                               0.5f * (z[1] + w[1]), 0.5f * (w[0] - z[0])}};  // (z - conj w) / 2i
+    to[k * pairs] = both;
   }
 }
 
@@ -270,7 +273,8 @@ __global__ void __launch_bounds__(kMapThreads)
       own_y += row * dy;
     }
     const float scale = -0.5f * static_cast<float>(1 / grid.spacing);
-    r[i] = {{(sx - own_x) * scale, (sy - own_y) * scale}};
+    const Complex force{{(sx - own_x) * scale, (sy - own_y) * scale}};
+    r[i] = force;
     weight = static_cast<double>(s - own);
   }
   weight = block_reduce<kMapThreads>(weight, Sum{}, scratch);

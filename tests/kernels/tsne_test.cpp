@@ -399,6 +399,152 @@ TEST(DeviceTsne, StepsByTheGridAreTheHosts) {
   EXPECT_EQ(optimise(p, part.state, options).map, device.map);
 }
 
+#if defined(MWALIMU_EMULATED)
+TEST(DeviceTsne, ForcesMoveWhatTheirHeadSays) {
+  const index_t n = 512;  // four tiles of 128, one a slice
+  const std::uint64_t N = 512, tiles = N / 128;
+  const Device device = Device::cuda();
+  const Gpu on = gpu_place(device);
+  const Affinities p = some_affinities(n, 3);
+  const detail::DeviceAffinities affinities(p, device);
+  const DeviceEdges edges = affinities.edges();
+  const std::uint64_t E = p.value.size();
+  for (const int dimensions : {1, 2, 3}) {
+    SCOPED_TRACE(dimensions);
+    const auto D = static_cast<std::uint64_t>(dimensions);
+    const auto point = static_cast<std::uint64_t>(4 * point_stride(dimensions));
+    const auto y = detail::to_device_map(normal_points(n, dimensions, 5), n, dimensions, device);
+    auto a = poisoned(y), r = poisoned(y);
+    auto sums = Tensor<double>::zeros({2}, device);
+    const auto run = [&] {
+      map_attraction(on, edges, y.view<2>(), a.view<2>());
+      map_repulsion(on, y.view<2>(), r.view<2>(), sums.data());
+    };
+    if (!mwalimu::test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+    const auto& pull = simt::traffic_of("tsne_attraction");
+    EXPECT_EQ(pull.of(edges.column, 4 * E).read_bytes, 4 * E);
+    EXPECT_EQ(pull.of(edges.value, 4 * E).read_bytes, 4 * E);
+    // Lanes that read one point at a time share it.
+    EXPECT_LE(pull.of(y.data(), point * N).read_bytes, point * (E + N)) << simt::describe(pull);
+    EXPECT_EQ(pull.write_bytes, point * N);
+    EXPECT_TRUE(pull.each_byte_written_once());
+    const auto& push = simt::traffic_of("tsne_repulsion");
+    // Its own points once a slice, and in each block the points of the slice.
+    EXPECT_EQ(push.read_bytes, point * (tiles * N + N * N / 128)) << simt::describe(push);
+    EXPECT_EQ(push.write_bytes, tiles * (D + 1) * N * 8);
+    EXPECT_TRUE(push.coalesced() && push.each_byte_written_once()) << simt::describe(push);
+    EXPECT_TRUE(push.without_bank_conflicts()) << simt::describe(push);
+    const auto& gather = simt::traffic_of("tsne_gather_slices");
+    EXPECT_TRUE(gather.coalesced() && gather.each_byte_once()) << simt::describe(gather);
+    EXPECT_EQ(gather.read_bytes, push.write_bytes);
+    EXPECT_EQ(gather.write_bytes, point * N + 8 * N / 256);
+  }
+}
+
+TEST(DeviceTsne, AStepMovesTenFloatsAComponent) {
+  const index_t n = 512;
+  const std::uint64_t N = 512;
+  const Device device = Device::cuda();
+  for (const int dimensions : {1, 2, 3}) {
+    SCOPED_TRACE(dimensions);
+    const auto point = static_cast<std::uint64_t>(4 * point_stride(dimensions));
+    const auto a = detail::to_device_map(normal_points(n, dimensions, 5), n, dimensions, device);
+    auto r = a.clone(), y = a.clone(), update = a.clone(), gain = a.clone(), next = a.clone();
+    auto numbers = Tensor<double>::zeros({kDescentProgress}, device);
+    auto* progress = reinterpret_cast<DescentProgress*>(numbers.data());
+    const DescentSchedule schedule{{{1, 1, 1, 0}, {2, 1, 1, 0}, {3, 1, 1, 0}}, 1e9};
+    const std::vector<double> one = {0, 0, 1};  // z
+    numbers.slice(0, 0, 3).copy_from(Tensor<double>::from(one, {3}).to(device));
+    const auto run = [&] {
+      map_step(gpu_place(device), schedule, a.view<2>(), r.view<2>(),
+               {y.view<2>(), update.view<2>(), gain.view<2>(), next.view<2>()}, progress);
+    };
+    if (!mwalimu::test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+    const auto& step = simt::traffic_of("tsne_step");
+    const float* const read[] = {a.data(), r.data(), y.data(), update.data(), gain.data()};
+    const float* const written[] = {update.data(), gain.data(), next.data()};
+    for (const float* map : read) EXPECT_EQ(step.of(map, point * N).read_bytes, point * N);
+    for (const float* map : written) EXPECT_EQ(step.of(map, point * N).write_bytes, point * N);
+    EXPECT_TRUE(step.each_byte_written_once()) << simt::describe(step);
+    for (const auto& line : step.lines) {  // all but the sums that a block hands on
+      if (!line.shared && line.requests >= N / 32) {
+        EXPECT_EQ(line.efficiency(), 1) << simt::describe(step);
+      }
+    }
+    const auto& centre = simt::traffic_of("tsne_centre");
+    EXPECT_TRUE(centre.coalesced()) << simt::describe(centre);
+    EXPECT_EQ(centre.of(next.data(), point * N).read_bytes, point * N);
+    EXPECT_EQ(centre.write_bytes, point * N);
+    EXPECT_TRUE(centre.each_byte_written_once());
+  }
+}
+
+TEST(DeviceTsne, GridMovesWhatItsHeadSays) {
+  const index_t n = 256;
+  const Device device = Device::cuda();
+  const Gpu on = gpu_place(device);
+  const auto y = detail::to_device_map(normal_points(n, 2, 5), n, 2, device);
+  auto r = poisoned(y);
+  auto numbers = Tensor<double>::zeros({kDescentProgress}, device);
+  auto* progress = reinterpret_cast<DescentProgress*>(numbers.data());
+  detail::DeviceFieldGrid owner(1.0 / 3);
+  measure_map(on, owner.tables(), y.view<2>(), progress);
+  const std::vector<double> measured = numbers.to_vector();
+  DescentProgress now;
+  std::memcpy(&now, measured.data(), sizeof now);
+  owner.fit(on, now);
+  const DeviceGrid& grid = owner.tables();
+  const auto run = [&] { grid_repulsion(on, grid, y.view<2>(), r.view<2>(), progress); };
+  if (!mwalimu::test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
+  const auto N = static_cast<std::uint64_t>(n);
+  const auto nodes = static_cast<std::uint64_t>(grid.rows * grid.columns);
+  const auto half = static_cast<std::uint64_t>(grid.across.length / 2 + 1);
+  const auto M = static_cast<std::uint64_t>(grid.rows), even = (M + 1) / 2 * 2;
+  const auto spectrum = [&](const simt::LaunchTraffic& launch) {
+    return launch.of(grid.spectrum, 8 * half * even);
+  };
+  const auto& spread = simt::traffic_of("tsne_spread");
+  EXPECT_EQ(spread.of(y.data(), 8 * N).read_bytes, 8 * N) << simt::describe(spread);
+  const auto& forward = simt::traffic_of("tsne_rows_forward");
+  const auto density = forward.of(grid.density, 8 * nodes);
+  EXPECT_EQ(density.read_bytes, 8 * nodes) << simt::describe(forward);
+  EXPECT_EQ(density.write_bytes, 8 * nodes);
+  EXPECT_EQ(spectrum(forward).write_bytes, 8 * half * even);
+  EXPECT_EQ(spectrum(forward).read_bytes, 0u);
+  EXPECT_TRUE(forward.each_byte_written_once());
+  const auto& columns = simt::traffic_of("tsne_columns");
+  const auto H = static_cast<std::uint64_t>(grid.along.length);
+  EXPECT_EQ(spectrum(columns).read_bytes, 8 * half * M) << simt::describe(columns);
+  EXPECT_EQ(spectrum(columns).write_bytes, 8 * half * M);
+  const auto kernel = columns.of(grid.kernel, 4 * half * (H / 2 + 1));
+  EXPECT_LE(kernel.read_bytes, 4 * half * H);  // both halves of a column have the same
+  EXPECT_EQ(kernel.distinct_read, 4 * half * (H / 2 + 1));
+  const auto& back = simt::traffic_of("tsne_rows_back");
+  EXPECT_EQ(spectrum(back).read_bytes, 8 * half * even) << simt::describe(back);
+  EXPECT_EQ(back.write_bytes, 4 * nodes);
+  EXPECT_TRUE(back.each_byte_written_once());
+  const auto widest = [](const simt::LaunchTraffic& launch, bool write) {
+    double most = 0;
+    for (const auto& line : launch.lines) {
+      if (!line.shared && line.write == write) most = std::max(most, line.bytes_per_lane());
+    }
+    return most;
+  };
+  EXPECT_EQ(widest(forward, true), 16);  // two rows' numbers are one access
+  EXPECT_EQ(widest(back, false), 16);
+  const auto& gather = simt::traffic_of("tsne_gather_kernel");
+  EXPECT_EQ(gather.of(y.data(), 8 * N).read_bytes, 8 * N) << simt::describe(gather);
+  EXPECT_LE(gather.of(grid.potential, 4 * nodes).read_bytes, 16 * 4 * N);
+  EXPECT_EQ(gather.write_bytes, 8 * N + 8);
+  EXPECT_EQ(widest(gather, true), 8);
+  for (const auto& line : gather.lines) {
+    if (!line.shared && line.write) {
+      EXPECT_EQ(line.efficiency(), 1) << simt::describe(gather);
+    }
+  }
+}
+#endif
+
 TEST(DeviceTsne, AutomaticSumsAllPairsOfSmallMapsOnly) {
   TsneOptions options;
   EXPECT_TRUE(detail::uses_fft(options, kExactRepulsionLimit + 1));
