@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "mwalimu/core/profile.hpp"
 #include "mwalimu/io/file.hpp"
@@ -15,7 +16,8 @@ namespace mwalimu::train {
 /// Records steps [first, first + count) of a run, counted from its start or its resumption, and then
 /// writes profile.json, a trace for Perfetto or chrome://tracing, and profile.txt, the time by
 /// operation, by layer and, on a device, by kernel. Recording costs time: a profiled step is slower,
-/// and a device's steps are not replayed as a graph while it lasts.
+/// and a device's steps are not replayed as a graph while it lasts. Of a shorter run it writes the
+/// steps from `first` on that there were; where there was none it says so, and writes no file.
 class StepProfile {
  public:
   struct Options {
@@ -29,22 +31,27 @@ class StepProfile {
   /// To be called before each step.
   void before_step() {
     if (!options_.on) return;
-    if (seen_ == options_.first) {
-      synchronize(device_);
-      Profiler::instance().start(device_);
-    }
-    ++seen_;
+    if (done_ != options_.first) return;
+    synchronize(device_);
+    Profiler::instance().start(device_);
+    recording_ = true;
   }
   /// To be called after each step, when all of it has been queued.
   /// @return  what to tell the user, once; else empty.
   std::string after_step() {
-    if (!options_.on || seen_ != options_.first + options_.count) return {};
+    if (!options_.on || ++done_ != options_.first + options_.count) return {};
     return write();
   }
-  /// At the end of a run that had fewer steps.
+  /// To be called at the end of a run, which may have had fewer steps.
+  /// @return  as of after_step().
   std::string finish() {
-    if (!options_.on || seen_ <= options_.first || !Profiler::active()) return {};
-    return write();
+    if (!options_.on) return {};
+    if (done_ > options_.first) return write();
+    if (recording_) Profiler::instance().stop();
+    options_.on = false;
+    return "no profile was written: the run ended after " + std::to_string(done_) +
+           (done_ == 1 ? " step" : " steps") + ", and the first recorded is the " +
+           std::to_string(options_.first + 1) + "th";
   }
 
  private:
@@ -52,7 +59,7 @@ class StepProfile {
     Profiler& profiler = Profiler::instance();
     profiler.stop();
     options_.on = false;
-    const double steps = static_cast<double>(seen_ - options_.first);
+    const double steps = static_cast<double>(done_ - options_.first);
     using Kind = ProfileRecord::Kind;
     std::ostringstream text;
     text << "Times of " << steps << " steps; what runs inside of another is counted in both.\n";
@@ -70,7 +77,8 @@ class StepProfile {
   Options options_;
   std::filesystem::path folder_;
   Device device_;
-  std::int64_t seen_ = 0;
+  std::int64_t done_ = 0;   ///< steps
+  bool recording_ = false;  ///< or has been
 };
 
 }  // namespace mwalimu::train
