@@ -6,17 +6,14 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "embedding/tsne_sets.hpp"
 #include "mwalimu/embedding/quality.hpp"
 #include "mwalimu/embedding/tsne.hpp"
 #include "mwalimu/embedding/tsne_transform.hpp"
-#include "mwalimu/io/npy.hpp"
 #include "support/compare.hpp"
-#include "support/golden.hpp"
 
 namespace mwalimu::embedding {
 namespace {
@@ -24,58 +21,7 @@ namespace {
 using mwalimu::test::max_abs_err;
 using mwalimu::test::near_l2;
 using mwalimu::test::to_double;
-
-/// One set: its folder, its golden.json, and its arrays as doubles.
-class Set {
- public:
-  explicit Set(std::filesystem::path folder) : folder_(std::move(folder)) {
-    std::ifstream(folder_ / "golden.json") >> json;
-    x_ = floats(array("X"));
-    n = json.at("n");
-    d = json.at("d");
-    perplexity = json.at("perplexity");
-  }
-  std::string name() const { return folder_.filename().string(); }
-  Points points() const { return Points(x_, n, d); }
-
-  std::filesystem::path file(const std::string& name) const { return folder_ / (name + ".npy"); }
-  /// An array of the set as doubles.
-  std::vector<double> array(const std::string& name) const {
-    return golden::to_array(io::NpyFile(file(name)).array()).values;
-  }
-  static std::vector<float> floats(const std::vector<double>& values) {
-    return {values.begin(), values.end()};
-  }
-
-  nlohmann::json json;
-  index_t n = 0, d = 0;
-  double perplexity = 0;
-
- private:
-  std::filesystem::path folder_;
-  std::vector<float> x_;
-};
-
-std::vector<std::filesystem::path> set_folders() {
-  std::vector<std::filesystem::path> found;
-  const auto root = golden::folder() / "tsne";
-  if (!std::filesystem::is_directory(root)) return found;
-  for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    if (std::filesystem::exists(entry.path() / "golden.json")) found.push_back(entry.path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-/// Runs body on every set, or skips the test with the reason.
-#define FOR_EACH_SET(set)                                           \
-  const auto folders = set_folders();                               \
-  if (folders.empty())                                              \
-    GTEST_SKIP() << "no sets in " << golden::folder() / "tsne"      \
-                 << "; name their parent folder in MWALIMU_GOLDEN"; \
-  std::vector<Set> sets(folders.begin(), folders.end());            \
-  for (const Set& set : sets)                                       \
-    if (testing::ScopedTrace trace(__FILE__, __LINE__, set.name()); true)
+using test::Set;
 
 NeighborList neighbors_of(const Set& set) {
   return nearest_neighbors(set.points(), neighbors_for(set.perplexity, set.n));
@@ -202,32 +148,67 @@ TEST(TsneGolden, FirstAndTenthStep) {
   }
 }
 
-TEST(TsneGolden, FinalKlOfTheReferenceRun) {
-  FOR_EACH_SET(set) {
-    // Local optima differ: by 0.7 % on digits, by 8 % on the smaller set, and which one is found
-    // hangs on the last bit. The best of seven starts must reach the reference, and none be far
-    // from it.
-    const double want = set.json.at("kl_final_ref");
-    struct Way {
-      Schedule schedule;
-      Repulsion repulsion;
-    };
-    for (const Way& way : {Way{Schedule::classic, Repulsion::exact},
-                           {Schedule::automatic, Repulsion::exact},
-                           {Schedule::automatic, Repulsion::fft}}) {
-      std::vector<double> kl;
-      for (std::uint64_t seed = 0; seed < 7; ++seed) {
-        kl.push_back(tsne(set.points(), {.perplexity = set.perplexity,
-                                         .seed = seed,
-                                         .schedule = way.schedule,
-                                         .repulsion = way.repulsion})
-                         .kl);
-      }
-      std::sort(kl.begin(), kl.end());
-      EXPECT_LE(kl.front(), 1.03 * want);
-      EXPECT_LE(kl.back(), 1.12 * want);
-      EXPECT_GE(kl.front(), 0.9 * want);  // lower than any optimum seen: P would be another
+/// F = exaggeration A - R / Z of every point in double precision, term by term.
+void forces_in_double(const Set& set, const std::vector<double>& y, std::vector<double>& force,
+                      double exaggeration) {
+  const auto begin = set.array("P_knn_indptr"), column = set.array("P_knn_indices"),
+             p = set.array("P_knn_data");
+  const auto weight = [&](index_t i, index_t j) {
+    return 1 / (1 + std::pow(y[2 * i] - y[2 * j], 2) + std::pow(y[2 * i + 1] - y[2 * j + 1], 2));
+  };
+  double z = 0;
+  for (index_t i = 0; i < set.n; ++i) {
+    for (index_t j = 0; j < set.n; ++j) z += i == j ? 0 : weight(i, j);
+  }
+  for (index_t i = 0; i < set.n; ++i) {
+    double pull[2] = {}, push[2] = {};
+    for (auto e = static_cast<index_t>(begin[i]); e < static_cast<index_t>(begin[i + 1]); ++e) {
+      const auto j = static_cast<index_t>(column[e]);
+      for (const int c : {0, 1}) pull[c] += p[e] * weight(i, j) * (y[2 * i + c] - y[2 * j + c]);
     }
+    for (index_t j = 0; j < set.n; ++j) {
+      const double square = std::pow(weight(i, j), 2);
+      for (const int c : {0, 1}) push[c] += square * (y[2 * i + c] - y[2 * j + c]);
+    }
+    for (const int c : {0, 1}) force[2 * i + c] = exaggeration * pull[c] - push[c] / z;
+  }
+}
+
+TEST(TsneGolden, FiftiethStepByTheRuleInDouble) {
+  // From the tenth step to the fiftieth a rounding of float grows to 6 to 55 %: only double
+  // precision follows the reference that far. Forces are float by design and have their own tests;
+  // the schedule and the rule of the steps are those of the optimiser.
+  FOR_EACH_SET(set) {
+    std::vector<double> y = set.array("pca_init"), update(y.size()), force(y.size());
+    std::vector<double> gain(y.size(), 1.0);
+    const TsneOptions options{.schedule = Schedule::classic};
+    const detail::Plan plan = detail::plan(options, set.n);
+    const auto compare = [&](const std::string& prefix, double tolerance) {
+      EXPECT_TRUE(near_l2(y, set.array(prefix + "_Y"), tolerance));
+      EXPECT_TRUE(near_l2(update, set.array(prefix + "_update"), tolerance));
+      EXPECT_TRUE(near_l2(gain, set.array(prefix + "_gains"), tolerance));
+    };
+    for (int iteration = 0; iteration < 50; ++iteration) {
+      const auto step = plan.step(iteration);
+      const detail::StepRule<double> rule{step.momentum, step.rate, options.max_step_norm};
+      forces_in_double(set, y, force, step.exaggeration);
+      double mean[2] = {};
+      for (index_t i = 0; i < set.n; ++i) {
+        double* u = &update[2 * i];
+        for (const int c : {0, 1}) rule.advance(u[c], gain[2 * i + c], force[2 * i + c]);
+        const double scale = rule.scale(u[0] * u[0] + u[1] * u[1]);
+        for (const int c : {0, 1}) {
+          u[c] *= scale;
+          y[2 * i + c] += u[c];
+          mean[c] += y[2 * i + c] / static_cast<double>(set.n);
+        }
+      }
+      for (std::size_t v = 0; v < y.size(); ++v) y[v] -= mean[v % 2];
+      if (iteration + 1 == 10) compare("step10", 1e-10);
+    }
+    // The order in which a sum is taken moves the digits by 2e-7 here, the smaller set by 3 to 28 %
+    // even in double: nothing follows that one so far.
+    if (set.n >= 500) compare("step50", 1e-6);
   }
 }
 

@@ -21,7 +21,32 @@
 namespace mwalimu::embedding {
 namespace detail {
 
-inline float sign(float x) { return static_cast<float>((x > 0) - (x < 0)); }
+/// The gain after a step `update` and a force F: it grows while they pull against each other.
+template <class T>
+T next_gain(T gain, T update, T force) {
+  const auto sign = [](T x) { return (x > 0) - (x < 0); };
+  return std::max(sign(update) != sign(force) ? gain + T(0.2) : gain * T(0.8), T(0.01));
+}
+
+/// How one coordinate moves: its gain, then its step u <- momentum u - rate gain F.
+///
+/// T is float where maps are made. Double is for comparison with a reference beyond the few steps
+/// that float rounding leaves comparable.
+template <class T>
+struct StepRule {
+  T momentum, rate;
+  double longest;  ///< no point moves farther
+
+  void advance(T& u, T& gain, T force) const {
+    gain = next_gain(gain, u, force);
+    u = momentum * u - rate * gain * force;
+  }
+  /// What a point's step is to be multiplied by, from its squared length.
+  T scale(double step_square) const {
+    const double length = std::sqrt(step_square);
+    return length > longest ? static_cast<T>(longest / length) : T(1);
+  }
+};
 
 /// One run's buffers, and the step. The state lives here axis by axis between iterations.
 class Descent {
@@ -66,24 +91,21 @@ class Descent {
     const double z = repulsion(repulsion_);
     attraction(p_, y_, attraction_);
     const float exaggeration = static_cast<float>(s.exaggeration);
-    const float momentum = static_cast<float>(s.momentum), rate = static_cast<float>(s.rate);
+    const StepRule<float> rule{static_cast<float>(s.momentum), static_cast<float>(s.rate),
+                               max_step_};
     share_out(n_, 8192, [&](index_t begin, index_t end) {
       for (index_t i = begin; i < end; ++i) {
         double force_square = 0, step_square = 0;
         for (int c = 0; c < dimensions_; ++c) {
           const float force =
               exaggeration * attraction_.axis(c)[i] - static_cast<float>(repulsion_.axis(c)[i] / z);
-          float& gain = gain_.axis(c)[i];
           float& u = update_.axis(c)[i];
-          gain = sign(u) != sign(force) ? gain + 0.2f : gain * 0.8f;
-          gain = std::max(gain, 0.01f);
-          u = momentum * u - rate * gain * force;
+          rule.advance(u, gain_.axis(c)[i], force);
           force_square += double{force} * force;
           step_square += double{u} * u;
         }
         force_square_[i] = force_square;
-        const double length = std::sqrt(step_square);
-        const float scale = length > max_step_ ? static_cast<float>(max_step_ / length) : 1.0f;
+        const float scale = rule.scale(step_square);
         for (int c = 0; c < dimensions_; ++c) {
           float& u = update_.axis(c)[i];
           u *= scale;

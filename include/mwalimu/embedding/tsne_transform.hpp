@@ -181,8 +181,7 @@ inline TransformResult tsne_transform(const Points& x, std::span<const float> ma
         for (index_t c = 0; c < D; ++c) {
           const float f = static_cast<float>(force[c] * scale);
           float &g = gain[i * D + c], &u = update[i * D + c];
-          g = detail::sign(u) != detail::sign(f) ? g + 0.2f : g * 0.8f;
-          g = std::max(g, 0.01f);
+          g = detail::next_gain(g, u, f);
           u = static_cast<float>(o.momentum * u - o.learning_rate * g * f);
           place[c] = std::clamp(place[c] + u, low[c] - margin, high[c] + margin);
         }
