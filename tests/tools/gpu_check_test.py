@@ -50,6 +50,8 @@ elif name == "ops_bench":
 elif name == "tsne_bench":
     points = pathlib.Path(arguments[0]).read_bytes()
     assert points[:6] == b"\x93NUMPY" and len(points) % 64 == 10000 * 50 * 4 % 64, len(points)
+    if given["--repulsion"] == os.environ.get("SKIPS"):
+        sys.exit(print(json.dumps({"skipped": "no CUDA device"})))
     print(json.dumps({"n": 10000, "d": 50, "repulsion": given["--repulsion"], "wall": 1.5, "kl": 2.1,
                       "trustworthiness": 0.9}))
 '''
@@ -154,6 +156,13 @@ class GpuCheck(ToolTest):
         self.assertIn("map", parts["study"]["results"])
         self.assertIn("log_end", parts["study"])
         self.assertIn("FAILED", done.stdout)
+
+    def test_a_bench_that_is_skipped_says_why(self):
+        self.check("build")
+        self.check("bench", SKIPS="fft")
+        rows = {row["name"]: row for row in self.parts()["bench"]["results"]}
+        self.assertEqual(rows["tsne/cuda/fft"], {"name": "tsne/cuda/fft", "error": "no CUDA device"})
+        self.assertEqual(rows["tsne/cuda/exact/N:10000/D:50"]["time"], 1.5)
 
     def test_a_part_is_stopped_at_its_limit(self):
         self.check("build")
