@@ -177,7 +177,7 @@ std::map<std::int64_t, CropBatch> crop_batches(int workers, std::int64_t first, 
     for (std::int64_t b = 0; b < B; ++b) {
       const auto i = static_cast<std::size_t>(samples[static_cast<std::size_t>(b)]);
       multi_crop(options, 42, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(b),
-                 rgb[i], rgn[i], b, B, groups, scratch);
+                 ByteImage(rgb[i]), rgn[i], b, B, groups, scratch);
     }
   };
   std::map<std::int64_t, CropBatch> all;
