@@ -167,15 +167,14 @@ void onednn(benchmark::State& state) {
   }
   const auto all = [&] {
     for (const auto& [layer, made, weights, direction] : calls) {
-      const auto w = cpu::wrap(made->weight, weights.get());
-      const auto x = cpu::wrap(made->x, (direction == backward_data ? layer->dx : layer->x).data());
-      const auto out =
-          cpu::wrap(made->out, (direction == forward ? layer->out : layer->dout).data());
       const bool is_forward = direction == forward, is_data = direction == backward_data;
-      cpu::execute(made->primitive, made->scratchpad,
-                   {{is_data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, x},
-                    {is_forward || is_data ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS, w},
-                    {is_forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, out}});
+      cpu::execute("conv2d", made->primitive, made->scratchpad,
+                   {{is_data ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, made->x,
+                     (is_data ? layer->dx : layer->x).data()},
+                    {is_forward || is_data ? DNNL_ARG_WEIGHTS : DNNL_ARG_DIFF_WEIGHTS, made->weight,
+                     weights.get()},
+                    {is_forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, made->out,
+                     (is_forward ? layer->out : layer->dout).data()}});
     }
   };
   all();
