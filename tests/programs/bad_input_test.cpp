@@ -135,7 +135,7 @@ TEST_F(BadInput, BatchLargerThanTheData) {
 }
 
 TEST_F(BadInput, CropLargerThanTheImage) {
-  expect_refusal(pretrain({"--size", "24"}), {"32 pixels", "24 x 24"});
+  expect_refusal(pretrain({"--size", "24"}), {"--size", "32 pixels", "stored images (24)"});
 }
 
 TEST_F(BadInput, WrongOptionValues) {

@@ -133,7 +133,7 @@ TEST_F(FindLrProgram, EveryOptionChangesTheLosses) {
   // What may not change a loss on this machine, what the other tests show, and what ends early.
   const std::set<std::string> elsewhere{"help", "version", "config", "data", "out", "overwrite",
                                         "skip-bad", "device", "threads", "workers", "graph",
-                                        "store", "task"};
+                                        "store", "task", "math", "plans"};
   // Two options only count beside another: compared with that one alone.
   const std::map<std::string, Arguments> beside{
       {"encoder-lr-ratio", {"--mode", "discriminative"}},

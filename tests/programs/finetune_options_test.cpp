@@ -36,7 +36,8 @@ TEST_F(FinetuneOptions, EachChangesAResult) {
   // Shown by the other tests of the programs, or of how the work is done and not what it is.
   const std::set<std::string> elsewhere{
       "help",   "version", "config",  "data",    "out",   "overwrite", "resume", "skip-bad",
-      "device", "threads", "workers", "graph",   "store", "profile",   "folds"};
+      "device", "threads", "workers", "graph",   "store", "profile",   "folds",
+      "math",   "plans"};
   std::set<std::string> covered = elsewhere;
   for (const auto& change : changes) covered.insert(change.first);
   const auto listed = test::options_in_help(outcome({"finetune", "--help"}).out);

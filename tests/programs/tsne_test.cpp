@@ -309,8 +309,8 @@ TEST_F(Tsne, NoOptionIsWithoutATest) {
   // Those that the tests of this file set; an option added to the program has to be added here.
   const std::set<std::string> tested{
       "animate", "checkpoints", "classifier", "color", "config", "data", "device", "encoder",
-      "help", "input", "iterations", "labels", "logits", "metric", "neighbors", "of", "out",
-      "overwrite", "pair-lines", "part", "pca", "perplexity", "precision", "seed", "size",
+      "help", "input", "iterations", "labels", "logits", "math", "metric", "neighbors", "of", "out",
+      "overwrite", "pair-lines", "part", "pca", "perplexity", "plans", "precision", "seed", "size",
       "skip-bad", "start", "threads", "thumbnail", "title", "version"};
   EXPECT_EQ(test::options_in_help(outcome({"tsne", "--help"}).out), tested);
 }
