@@ -71,7 +71,7 @@ struct AugmentLaunch {
   const index_t* rows;
   index_t image_stride, rows_stride, pixels;  ///< pixels of all inputs
   int size, height, width;
-  data::Normalisation normalisation;
+  RgbNormalisation normalisation;
 };
 
 /// Pixel (row, column) of the box shrunk by areas, in [0, 1].

@@ -57,9 +57,9 @@ struct CropLaunch {
   float* scratch;  ///< a canvas a block, or null: the canvas is shared memory
   int views, batch, size, width;
   int max_radius;  ///< of the blur
-  data::Normalisation normalisation;  ///< of what is written
+  RgbNormalisation normalisation;  ///< of what is written
   bool normalise_first;
-  data::Normalisation first;  ///< where normalise_first: of what is resized
+  RgbNormalisation first;  ///< where normalise_first: of what is resized
 };
 
 /// The sum of `value` over the block, in a fixed order; every thread gets it.
@@ -184,7 +184,7 @@ __device__ __forceinline__ void make_gaussian(float sigma, int radius, double* e
 template <int N, class T>
 __device__ __forceinline__ void write_rotated(const float* canvas, int S,
                                               const data::Projective& map,
-                                              const data::Normalisation& normalisation, T* out) {
+                                              const RgbNormalisation& normalisation, T* out) {
   const int groups = S * S / N;
   for (int i = static_cast<int>(threadIdx.x); i < groups; i += static_cast<int>(blockDim.x)) {
     Pack<T, N> packs[3];

@@ -2,6 +2,8 @@
 // way out of a canvas of floats, normalised.
 #pragma once
 
+#include <array>
+
 #include "mwalimu/data/affine.hpp"
 #include "mwalimu/data/color.hpp"
 #include "numeric.cuh"
@@ -53,9 +55,17 @@ __device__ __forceinline__ BilinearSource bilinear_source(const data::Projective
   return source;
 }
 
+/// What a kernel takes of a data::Normalisation: the numbers of R, G and B. (Two more floats in a
+/// launch's parameters made the crop kernel spill registers.)
+struct RgbNormalisation {
+  std::array<float, 3> mean, std;
+
+  RgbNormalisation(const data::Normalisation& n) : mean(n.mean), std(n.std) {}
+};
+
 /// Channel `channel` of a finished pixel.
 template <class T>
-__device__ __forceinline__ T normalised(float x, int channel, const data::Normalisation& n) {
+__device__ __forceinline__ T normalised(float x, int channel, const RgbNormalisation& n) {
   const float mean = channel == 0 ? n.mean[0] : channel == 1 ? n.mean[1] : n.mean[2];
   const float std = channel == 0 ? n.std[0] : channel == 1 ? n.std[1] : n.std[2];
   return narrow<T>((x - mean) / std);
@@ -86,7 +96,7 @@ __device__ __forceinline__ void load_values(const float* canvas, int i, float (&
 /// 16 bytes, `out` to a pack.
 template <int N, class T>
 __device__ __forceinline__ void write_normalised(const float* canvas, int begin, int end,
-                                                 const data::Normalisation& normalisation, T* out) {
+                                                 const RgbNormalisation& normalisation, T* out) {
   for (int i = begin / N + static_cast<int>(threadIdx.x); i < end / N;
        i += static_cast<int>(blockDim.x)) {
     float values[N];
