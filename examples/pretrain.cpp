@@ -43,14 +43,8 @@ void declare(CLI::App& app, Options& o) {
   app.add_option("--width", o.pretrain.architecture.width,
                  "channels of the encoder's first stage");
   app.add_option("--size", o.size, "side of the stored images, pixels; 0: that of the largest crop");
-  app.add_option("--input", o.input,
-                 "images: each photograph by itself; stacked: a pair X.jpg, X_rgn.jpg as one image "
-                 "of R, G, B and near infra-red")
-      ->check(CLI::IsMember({"images", "stacked"}));
-  app.add_option("--pool", o.pool,
-                 "what the encoder's features are of its last map: concat, maximum and mean; "
-                 "average or max, one of them")
-      ->check(CLI::IsMember({"concat", "average", "avg", "max"}));
+  programs::add_input_option(app, o.input);
+  programs::add_pool_option(app, o.pool);
   programs::add_crop_options(app, o.crops);
   app.add_option("--sizes", o.sizes,
                  "larger crops as training goes on: 64@10,96@10,128 has the largest of 64 pixels for "

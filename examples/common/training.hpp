@@ -66,23 +66,27 @@ inline void add_training_options(CLI::App& app, TrainingOptions& o,
 }
 
 /// --input.
-/// @param otherwise  what auto means.
-inline void add_input_option(CLI::App& app, std::string& input, const std::string& otherwise) {
+/// @param otherwise  what auto means; empty: there is no auto.
+inline void add_input_option(CLI::App& app, std::string& input, const std::string& otherwise = {}) {
+  std::vector<std::string> names{"images", "stacked"};
+  if (!otherwise.empty()) names.push_back("auto");
   app.add_option("--input", input,
                  "images: each photograph by itself; stacked: a pair X.jpg, X_rgn.jpg as one image "
-                 "of R, G, B and near infra-red; " +
-                     otherwise)
-      ->check(CLI::IsMember({"auto", "images", "stacked"}));
+                 "of R, G, B and near infra-red" +
+                     (otherwise.empty() ? otherwise : "; " + otherwise))
+      ->check(CLI::IsMember(names));
 }
 
 /// --pool.
-/// @param otherwise  what auto means.
-inline void add_pool_option(CLI::App& app, std::string& pool, const std::string& otherwise) {
+/// @param otherwise  what auto means; empty: there is no auto.
+inline void add_pool_option(CLI::App& app, std::string& pool, const std::string& otherwise = {}) {
+  std::vector<std::string> names{"concat", "average", "avg", "max"};
+  if (!otherwise.empty()) names.push_back("auto");
   app.add_option("--pool", pool,
                  "what an encoder's features are of its last map: concat, maximum and mean; average "
-                 "or max, one of them; " +
-                     otherwise)
-      ->check(CLI::IsMember({"auto", "concat", "average", "avg", "max"}));
+                 "or max, one of them" +
+                     (otherwise.empty() ? otherwise : "; " + otherwise))
+      ->check(CLI::IsMember(names));
 }
 
 /// @throws ValueError  a device cannot train with it.

@@ -2,8 +2,8 @@
 //
 // A module is any struct with `template <class V> void visit(V&& v)` that calls v(name, child) for
 // every child it has, in PyTorch's order and with PyTorch's names (a name may hold dots). A child is
-// a Parameter, a buffer (a Tensor of float or int64
-// that training updates but no gradient reaches) or a module.
+// a Parameter, a buffer (a Tensor of float or int64 that training updates but no gradient reaches)
+// or a module.
 #pragma once
 
 #include <cstdint>

@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <iostream>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "mwalimu/data/image_store.hpp"
 #include "mwalimu/data/split.hpp"
 #include "mwalimu/eval/logits_csv.hpp"
 #include "mwalimu/eval/metrics_json.hpp"
@@ -116,21 +118,16 @@ struct FinetuneResult {
 
 namespace detail {
 
-// Which images train and validate, by name, with their labels: 64 bits (FNV-1a).
+// Which images train and validate, by name, with their labels.
 inline std::uint64_t fingerprint(const data::Dataset& dataset, const data::IndexSplit& rows) {
-  std::uint64_t hash = 14695981039346656037u;
-  const auto add = [&](std::string_view text) {
-    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-    hash = (hash ^ 0xFFu) * 1099511628211u;  // in no name
-  };
+  std::string text;
   for (const auto* part : {&rows.train, &rows.valid}) {
     for (const index_t i : *part) {
-      add(dataset[i].id);
-      add(std::to_string(dataset[i].label));
+      text.append(dataset[i].id).append("\t").append(std::to_string(dataset[i].label)).append("\n");
     }
-    add("");
+    text.append("\n");
   }
-  return hash;
+  return data::detail::hash_bytes(std::as_bytes(std::span<const char>(text)), 0);
 }
 
 }  // namespace detail
