@@ -10,15 +10,17 @@
 //            128 has 128 points in registers and goes over tiles of 128 points in shared memory;
 //            where points are few, several blocks share out the tiles, and their sums are added in
 //            the order of the tiles. step: a thread a point. finish and the sums of Z: one block.
-// Moves      attraction: 8 bytes an edge, and a point of 4 S bytes, from cache. repulsion: n^2 / 128
-//            points through shared memory; n points and (D + 1) n doubles a slice, the doubles
-//            read once more to be added. step: 32 S bytes a point; centre: 8 S.
+// Moves      attraction, stretch: 8 bytes an edge, and a point of 4 S bytes, from cache; a row's
+//            16 bytes of bounds, its point, and its result of 4 S bytes or a double. repulsion:
+//            n^2 / 128 points through shared memory, and a slice n points in, (D + 1) n doubles
+//            out, which gather_slices reads to write n points and a double a block of 256. total:
+//            its doubles once. step: 32 S bytes a point and D + 1 doubles a block, that finish
+//            reads; centre: 8 S.
 // Roofline   n = 10^4, k = 90, D = 2 on an H200 by its data sheet: repulsion 10^8 pairs at about 12
 //            instructions, 132 x 128 lanes at 1.8 GHz: 40 us; attraction 1.2 x 10^6 edges, 10 MB of
 //            P from cache: 3 us. The six launches are replayed as one graph.
 // Resources  nvcc 13.0, sm_90, D = 2: attraction 32 registers, repulsion 32 and 1 KB shared, step
-// 48;
-//            D = 3: 40, 40 and 2 KB, 55; no spills.
+//            48; D = 3: 40, 40 and 2 KB, 55; no spills.
 // Measured   not yet.
 // Numerics   a pair in float; sums in float over a lane's edges or a tile of 128 points, in double
 //            beyond. The point's own pair is left out, not subtracted: of far-apart points the rest
@@ -26,8 +28,7 @@
 //            the same bits on every run and device.
 // Requires   n < 2^31; maps aligned to their points.
 // Source     van der Maaten and Hinton 2008, eq. (5); tiles of interacting particles: Nyland,
-// Harris
-//            and Prins 2007 (GPU Gems 3, chapter 31).
+//            Harris and Prins 2007 (GPU Gems 3, chapter 31).
 #pragma once
 
 #include "launch.cuh"
@@ -299,8 +300,7 @@ __global__ void __launch_bounds__(kMapThreads)
   y[i] = point;
 }
 
-/// Blocks a slice of the repulsion's tiles. A function of n alone, so that the order of the sums
-/// is.
+/// Slices of the repulsion's tiles. A function of n alone, so that the order of the sums is one.
 inline index_t repulsion_slices(index_t n) {
   constexpr index_t kEnough = 1024;  // blocks: several on each of an H200's 132 multiprocessors
   const index_t tiles = (n + kMapTile - 1) / kMapTile;

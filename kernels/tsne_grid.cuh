@@ -11,20 +11,22 @@
 //            block of 256 two rows of real numbers, as real and imaginary part of one transform;
 //            only the M rows that are not zero. columns: a block a column of the half spectrum,
 //            forward, product and back without leaving shared memory.
-// Moves      8 M N bytes of density read and as many of zeros written; 8 M (L / 2 + 1) of the
-//            spectrum, written and read twice, by the rows half a sector at a time; the kernel's
-//            4 (L / 2 + 1) (H / 2 + 1), most of it once more from cache; 4 M N of potential; 16
-//            nodes a point twice.
+// Moves      bounds, spread, gather: 8 bytes a point; 16 and 8 a block of 256, that place and total
+//            read. spread adds to 16 nodes of 8 bytes a point, gather reads 16 of 4, from cache,
+//            and writes 8. rows: 8 M N bytes of density read and as many of zeros written. 8 M
+//            (L / 2 + 1) of the spectrum, written and read twice, by the rows half a sector at a
+//            time; the kernel's 4 (L / 2 + 1) (H / 2 + 1), most of it once more from cache; 4 M N
+//            of potential. Twiddles from cache; a transform's first stages write shared memory
+//            with strides of its radices, which conflict. Once a grid: kernel_rows writes the
+//            kernel's half, 8 bytes a lane, a sector each; kernel_columns reads it twice.
 // Roofline   n = 10^6, M = N = 1000, L = H = 2025 on an H200 by its data sheet: 60 MB, 12 us at 4.8
 //            TB/s and less from cache; the 1.6 x 10^7 atomics of spread are most of it.
-// Resources  nvcc 13.0, sm_90: gather 40 registers, spread 32, rows 32 and 40, columns 32; 16
-// max(L, H)
-//            bytes of shared memory for transforms; no spills. kernel_columns has 40 bytes of
-//            stack, of the double cosine.
+// Resources  nvcc 13.0, sm_90: gather 40 registers, spread 32, rows 32 and 40, columns 32;
+//            16 max(L, H) bytes of shared memory for transforms; no spills. kernel_columns has 40
+//            bytes of stack, of the double cosine.
 // Measured   not yet.
 // Numerics   transforms in float. The density is counted in integers of 2^-32, which no order of
-// the
-//            atomics changes: the same bits on every run and device. Else as FieldGrid.
+//            the atomics changes: the same bits on every run and device. Else as FieldGrid.
 // Requires   n < 2^31; max(L, H) <= 14000 (227 KB of shared memory).
 // Source     see embedding/field_grid.hpp.
 #pragma once
@@ -71,7 +73,7 @@ __device__ __forceinline__ NodePlace node_place(float y, double low,
   return {node, u - static_cast<float>(node)};
 }
 
-struct MapBounds {
+struct alignas(16) MapBounds {  // moves as one
   float low[2], high[2];
 };
 struct JoinBounds {
