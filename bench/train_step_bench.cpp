@@ -1,4 +1,4 @@
-// bench/train_step: one training step of an encoder, as bench/peers/resnet_step.py takes it.
+// bench/train_step: one training step of an encoder, as bench/peers/train_step.py takes it.
 //
 // Forward, backward and SGD with momentum on one fixed batch of random images; prints a JSON object
 // with the milliseconds of each step, which bench/peers/run_peers.py reads.

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The same work here and elsewhere, interleaved in one run: ratios with their spread, and memory.
 
-    bench/peers/run_peers.py --build build/cpu --json peers.json           all of it
+    bench/peers/run_peers.py --build build/cpu --json peers.json           all of it in float32
     bench/peers/run_peers.py --tasks swav sinkhorn --rounds 3              some of it
+    bench/peers/run_peers.py --tasks train --precision bfloat16            beside autocast
 
 Each round starts every contender of a task once, in turn, in a process of its own that has ended
 before the next begins; odd rounds go backwards, so that a drift of the machine meets all alike. A
@@ -14,6 +15,7 @@ parameters) ends the run.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -28,6 +30,8 @@ sys.path.insert(0, str(FOLDER.parent))
 import run  # noqa: E402: bench/run.py
 
 OURS = "mwalimu"
+ARCHITECTURES = ("xresnet34", "res2next50")
+SUFFIX = {"float32": "", "bfloat16": "-bf16"}  # of a task's name
 
 
 class Task:
@@ -49,37 +53,34 @@ def tasks(options):
         return ours(program, f"--benchmark_filter={pattern}", "--benchmark_min_time=0.5")
 
     loop = ["--steps", options.steps, "--warm-up", options.warm_up, "--threads", options.threads]
+
+    def steps(title, program, script, work):
+        """A training step; work(batch) gives what both sides are told."""
+        both = work(options.batch)
+        return Task(title,
+                    {OURS: ours(program, *both),
+                     "PyTorch NCHW": peer(script, *both, "--layout", "nchw"),
+                     "PyTorch NHWC": peer(script, *both, "--layout", "nhwc")},
+                    lambda batch: {OURS: ours(program, *work(batch)),
+                                   "PyTorch NHWC": peer(script, *work(batch), "--layout", "nhwc")},
+                    options.batch)
+
     found = {}
-    for size in options.sizes:
-        work = lambda batch=options.batch: ["--size", size, "--batch", batch, *loop]
-        found[f"train-{size}"] = Task(
-            f"training step, xresnet34, {size} px, batch {options.batch}",
-            {OURS: ours("train_step_bench", *work()),
-             "PyTorch NCHW": peer("resnet_step.py", *work(), "--layout", "nchw"),
-             "PyTorch NHWC": peer("resnet_step.py", *work(), "--layout", "nhwc")},
-            lambda batch, work=work: {
-                OURS: ours("train_step_bench", *work(batch)),
-                "PyTorch NHWC": peer("resnet_step.py", *work(batch), "--layout", "nhwc")},
-            options.batch)
-        found[f"res2next-{size}"] = Task(
-            f"training step, res2next50, {size} px, batch {options.batch}",
-            {OURS: ours("train_step_bench", "--arch", "res2next50", *work()),
-             "timm NCHW": peer("timm_step.py", *work(), "--layout", "nchw"),
-             "timm NHWC": peer("timm_step.py", *work(), "--layout", "nhwc")})
-    for name, arch in (("swav", "xresnet34"), ("swav-res2next", "res2next50")):
-        work = lambda batch=options.batch, arch=arch: [
-            "--arch", arch, "--batch", batch, "--crops", options.crops, "--prototypes",
-            options.prototypes, *loop]
-        found[name] = Task(
-            f"SwAV step, {arch}, crops {options.crops}, batch {options.batch}, "
-            f"K {options.prototypes}",
-            {OURS: ours("swav_step_bench", *work()),
-             "PyTorch NCHW": peer("swav_step.py", *work(), "--layout", "nchw"),
-             "PyTorch NHWC": peer("swav_step.py", *work(), "--layout", "nhwc")},
-            lambda batch, work=work: {
-                OURS: ours("swav_step_bench", *work(batch)),
-                "PyTorch NHWC": peer("swav_step.py", *work(batch), "--layout", "nhwc")},
-            options.batch)
+    for arch, precision, size in itertools.product(ARCHITECTURES, options.precision, options.sizes):
+        family = {"xresnet34": "train", "res2next50": "res2next"}[arch]
+        found[f"{family}{SUFFIX[precision]}-{size}"] = steps(
+            f"training step, {arch}, {precision}, {size} px, batch {options.batch}",
+            "train_step_bench", "train_step.py",
+            lambda batch, arch=arch, precision=precision, size=size: [
+                "--arch", arch, "--precision", precision, "--size", size, "--batch", batch, *loop])
+    for arch, precision in itertools.product(ARCHITECTURES, options.precision):
+        family = {"xresnet34": "swav", "res2next50": "swav-res2next"}[arch]
+        found[f"{family}{SUFFIX[precision]}"] = steps(
+            f"SwAV step, {arch}, {precision}, crops {options.crops}, batch {options.batch}, "
+            f"K {options.prototypes}", "swav_step_bench", "swav_step.py",
+            lambda batch, arch=arch, precision=precision: [
+                "--arch", arch, "--precision", precision, "--batch", batch, "--crops",
+                options.crops, "--prototypes", options.prototypes, *loop])
     for batch, queue in ((32, 0), (256, 0), (256, 3840)):
         found[f"sinkhorn-{batch}-{queue}"] = Task(
             f"codes by Sinkhorn, 2 crops, batch {batch}, queue {queue}, K 3000",
@@ -145,7 +146,7 @@ def compare(name, task, options):
             entry["rounds"].append(statistics.median(told["ms"]))
             if memory is not None:
                 entry["memory"] = max(memory, entry.get("memory", 0))
-            for key in ("version", "threads", "parameters", "first_loss"):
+            for key in ("version", "threads", "parameters", "precision", "network", "first_loss"):
                 if key in told:
                     entry[key] = told[key]
             print(f"{name}, round {number + 1} of {options.rounds}: {contender} "
@@ -182,8 +183,9 @@ def table(all_found):
                 ratios = [peer / own for peer, own in zip(rounds, ours)]
                 ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             grown = entry.get("grown", {}).get(contender)
+            network = f" ({row['network']})" if "network" in row else ""
             lines.append(
-                f"| {entry['title']} | {contender} | {statistics.median(rounds):.1f} "
+                f"| {entry['title']} | {contender}{network} | {statistics.median(rounds):.1f} "
                 f"({min(rounds):.1f} to {max(rounds):.1f}) | {ratio} | "
                 f"{format(row['memory'], '.0f') if 'memory' in row else ''} | "
                 f"{'' if grown is None else f'{grown:.0f}'} |")
@@ -200,6 +202,8 @@ def main():
     parser.add_argument("--tasks", nargs="+", default=[""],
                         help="names, or what names begin with: train, res2next, swav, sinkhorn, crops")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128], help="of training steps")
+    parser.add_argument("--precision", nargs="+", choices=list(SUFFIX), default=["float32"],
+                        help="of the steps; bfloat16 beside PyTorch's autocast")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--crops", default="2x64,4x48", help="of SwAV's step")
     parser.add_argument("--prototypes", type=int, default=3000)

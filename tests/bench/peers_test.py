@@ -23,16 +23,18 @@ if "B:256" in given["--benchmark_filter"]:
     rows = [{"name": "x", "error_occurred": True, "error_message": "wrong result"}]
 open(given["--benchmark_out"], "w").write(json.dumps({"benchmarks": rows}))
 '''
-# The peers' Python: PyTorch takes 20 ms, 25 in NCHW; timm is not there.
+# The peers' Python: PyTorch takes 20 ms, 25 in NCHW, half of it in bfloat16; torchvision is not there.
 PYTHON = '''#!/usr/bin/env python3
 import json, os, sys
 script, words = os.path.basename(sys.argv[1]), sys.argv[2:]
 open("{log}", "a").write(script + " ")
-if script in ("timm_step.py", "crops_step.py") or "res2next50" in words:
-    print(json.dumps({{"missing": "timm is not installed"}}))
+if script == "crops_step.py":
+    print(json.dumps({{"missing": "torchvision is not installed"}}))
 else:
-    print(json.dumps({{"ms": [25 if "nchw" in words else 20], "threads": 1,
-                      "parameters": int(os.environ.get("PARAMETERS", 5)), "version": "torch 2"}}))
+    ms = (25 if "nchw" in words else 20) / (2 if "bfloat16" in words else 1)
+    print(json.dumps({{"ms": [ms], "threads": 1, "parameters": int(os.environ.get("PARAMETERS", 5)),
+                      "network": "timm 9" if "res2next50" in words else "the same network",
+                      "version": "torch 2"}}))
 '''
 
 
@@ -55,8 +57,10 @@ class Peers(ScriptTest):
     def test_ratios_are_the_peers_time_over_ours(self):
         done = self.peers("--tasks", "train", "--rounds", 2, "--no-memory")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("| PyTorch NCHW | 25.0 (25.0 to 25.0) | 2.50 (2.50 to 2.50) |", done.stdout)
-        self.assertIn("| PyTorch NHWC | 20.0 (20.0 to 20.0) | 2.00 (2.00 to 2.00) |", done.stdout)
+        self.assertIn("| PyTorch NCHW (the same network) | 25.0 (25.0 to 25.0) | 2.50 (2.50 to 2.50) |",
+                      done.stdout)
+        self.assertIn("| PyTorch NHWC (the same network) | 20.0 (20.0 to 20.0) | 2.00 (2.00 to 2.00) |",
+                      done.stdout)
         told = json.loads(self.json.read_text())
         self.assertEqual(told["tasks"]["train-64"]["contenders"]["mwalimu"]["rounds"], [10, 10])
         self.assertEqual(told["about"]["versions"], ["ours 1", "torch 2"])
@@ -64,8 +68,8 @@ class Peers(ScriptTest):
     def test_odd_rounds_go_backwards(self):
         self.peers("--tasks", "train", "--rounds", 2, "--no-memory")
         self.assertEqual(self.log.read_text().split(),
-                         ["ours", "resnet_step.py", "resnet_step.py",
-                          "resnet_step.py", "resnet_step.py", "ours"])
+                         ["ours", "train_step.py", "train_step.py",
+                          "train_step.py", "train_step.py", "ours"])
 
     def test_memory_is_what_the_batch_adds(self):
         self.peers("--tasks", "train", "--rounds", 1)
@@ -73,11 +77,26 @@ class Peers(ScriptTest):
         self.assertAlmostEqual(grown, 64, delta=8)  # pages of the interpreter vary
 
     def test_missing_peers_are_named_and_asked_once(self):
-        done = self.peers("--tasks", "res2next", "crops", "--rounds", 2)
+        done = self.peers("--tasks", "crops", "--rounds", 2)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("timm NHWC: timm is not installed", done.stdout)
-        self.assertEqual(self.log.read_text().split().count("timm_step.py"), 2)  # one a layout
+        self.assertIn("torchvision: torchvision is not installed", done.stdout)
+        self.assertEqual(self.log.read_text().split().count("crops_step.py"), 1)
         self.assertIn("| mwalimu | 4.0 (4.0 to 4.0) |", done.stdout)
+
+    def test_whose_network_a_peer_trains_is_told(self):
+        done = self.peers("--tasks", "res2next-64", "swav-res2next", "--rounds", 1, "--no-memory")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.count("PyTorch NHWC (timm 9)"), 2)
+
+    def test_precisions_are_tasks_of_their_own(self):
+        both = ("--precision", "float32", "bfloat16")
+        names = self.peers("--list", *both).stdout.split()
+        self.assertLess({"train-64", "train-bf16-64", "res2next-bf16-64", "swav", "swav-bf16",
+                         "swav-res2next-bf16"}, set(names))
+        self.assertFalse([name for name in self.peers("--list").stdout.split() if "bf16" in name])
+        done = self.peers("--tasks", "train", *both, "--rounds", 1, "--no-memory")
+        self.assertIn("bfloat16, 64 px, batch 32 | PyTorch NHWC (the same network) | 10.0", done.stdout)
+        self.assertIn("float32, 64 px, batch 32 | PyTorch NHWC (the same network) | 20.0", done.stdout)
 
     def test_other_networks_end_the_run(self):
         done = self.peers("--tasks", "train", "--rounds", 1, env={"PARAMETERS": "6",
