@@ -43,7 +43,7 @@ train::SwavTrainerOptions trainer_options(const Options& options) {
   trainer.head.prototypes = options.prototypes;
   trainer.batch = options.batch;
   trainer.steps = options.all_steps();
-  trainer.queue.length = 0;
+  trainer.queue = {.length = options.queue_length, .start = 0};  // joins from the second step on
   trainer.optimizer = optim::SgdOptions{.momentum = 0.9};
   trainer.schedule = optim::Constant{.lr = 1e-3};
   trainer.precision = train::precision_of(options.precision);
