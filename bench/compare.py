@@ -18,7 +18,7 @@ import sys
 import results
 
 UNKNOWN = 0.25  # spread of a row measured once, by what single runs on busy machines showed
-SAME = ("processor", "threads", "quick")
+SAME = ("processor", "threads", "quick", "short")
 
 
 def verdict(before, after, threshold):
@@ -85,9 +85,10 @@ def main():
             return 2
     about = [content.get("about", {}) for content in contents]
     for key in SAME:
-        if about[0].get(key) != about[1].get(key) and not options.force:
-            print(f"compare.py: {key} differs: {about[0].get(key)} and {about[1].get(key)}; --force "
-                  "compares all the same", file=sys.stderr)
+        values = [one.get(key, False) for one in about]  # older files have no "short"
+        if values[0] != values[1] and not options.force:
+            print(f"compare.py: {key} differs: {values[0]} and {values[1]}; --force compares all the "
+                  "same", file=sys.stderr)
             return 2
     rows = [{name: row for name, row in content["rows"].items() if pattern.search(name)}
             for content in contents]

@@ -2,6 +2,7 @@
 """Runs the benches and writes one JSON file; prints where it lies.
 
     bench/run.py --build build/cpu --out results.json          all of it, three rounds
+    bench/run.py --short --out results.json                    figures in a quarter of an hour
     bench/run.py --quick                                       does all of it run? (not for figures)
     bench/run.py --filter 'batch_norm.*/f32' --rounds 5        some of it
 
@@ -28,6 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # What --quick leaves out: seconds a call, or gigabytes of operands.
 HEAVY = r"conv2d/(step|onednn)|swav/(step|loader)/cpu/[a-z0-9]+/(xresnet34|res2next50)|K:3000/B:256|L:16384|/px:224|" \
         r"(finetune/(step|loader)|inference)/cpu/[a-z0-9]+/(xresnet34|res2next50)|rows:1048576|N:1000000|tsne"
+
+# What --short leaves out: whole networks on the study's crops, minutes a round.
+SLOW = r"loader/cpu/[a-z0-9]+/(xresnet34|res2next50)|2x128,6x96/K:3000|px:128/B:32"
 
 
 def processor():
@@ -90,13 +94,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--min-time", type=float, default=0.5, help="seconds a row and round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--short", action="store_true",
+                        help="a tenth of a second a row and round, without the slowest rows")
     parser.add_argument("--quick", action="store_true",
                         help="one short round of the light rows, to see that they run")
     parser.add_argument("--out", type=Path, default=Path("bench_results.json"))
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.min_time = 1, 0.01
-        options.exclude = f"{options.exclude}|{HEAVY}" if options.exclude else HEAVY
+    elif options.short:
+        options.min_time = 0.1
+    left_out = [options.exclude, HEAVY if options.quick else "", SLOW if options.short else ""]
+    options.exclude = "|".join(text for text in left_out if text)
     for text in (options.filter, options.exclude):
         try:
             re.compile(text)
@@ -123,6 +132,7 @@ def main():
                                        "--untracked-files=no")),
              "processor": processor(), "cores": os.cpu_count(), "threads": options.threads,
              "rounds": options.rounds, "min_time": options.min_time, "quick": options.quick,
+             "short": options.short,
              "load_before": round(os.getloadavg()[0], 2), "contexts": []}
     rows, failed, begin = {}, [], time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:

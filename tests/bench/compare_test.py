@@ -73,6 +73,13 @@ class Compare(ScriptTest):
         self.assertIn("threads differs: 2 and 4", done.stderr)
         self.assertEqual(self.compare(rows, rows, "--force", about={"threads": 4}).returncode, 0)
 
+    def test_short_runs_are_held_against_short_runs(self):
+        rows = {"a": row(1, 1)}
+        self.assertEqual(self.compare(rows, rows, about={"short": False}).returncode, 0)
+        done = self.compare(rows, rows, about={"short": True})
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("short differs: False and True", done.stderr)
+
     def test_a_busy_machine_is_told(self):
         rows = {"a": row(1, 1)}
         self.assertIn("busy", self.compare(rows, rows, about={"load_before": 7.0}).stdout)

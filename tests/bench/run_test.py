@@ -8,8 +8,10 @@ from common import ScriptTest
 # Speaks Google Benchmark's command line. Row `bad` is an error.
 PROGRAM = '''#!/usr/bin/env python3
 import json, os, re, sys
-names = ["a/cpu/f32/N:1/process_time/manual_time", "b/cpu/f32/manual_time", "c/gpu/f32/manual_time"]
+names = [name + "/manual_time" for name in os.environ.get("NAMES", "").split()] or [
+    "a/cpu/f32/N:1/process_time/manual_time", "b/cpu/f32/manual_time", "c/gpu/f32/manual_time"]
 given = dict(a.split("=", 1) for a in sys.argv[1:])
+seconds = given.get("--benchmark_min_time")
 if given.get("--benchmark_list_tests") == "true":
     print("\\n".join(names))
     sys.exit(0)
@@ -20,7 +22,8 @@ if os.environ.get("FAIL") == "row":
 if os.environ.get("FAIL") == "program":
     print("no memory", file=sys.stderr)
     sys.exit(3)
-context = {"threads": os.environ["MWALIMU_THREADS"], "quick": os.environ["MWALIMU_BENCH_QUICK"]}
+context = {"threads": os.environ["MWALIMU_THREADS"], "quick": os.environ["MWALIMU_BENCH_QUICK"],
+           "seconds": seconds}
 open(given["--benchmark_out"], "w").write(json.dumps({"context": context, "benchmarks": rows}))
 '''
 
@@ -56,6 +59,18 @@ class Run(ScriptTest):
         about = json.loads(self.out.read_text())["about"]
         self.assertEqual((about["rounds"], about["quick"]), (1, True))
         self.assertEqual(about["contexts"][0]["quick"], "1")
+
+    def test_short_leaves_the_slowest_rows_out(self):
+        kept = ["swav/step/cpu/f32/xresnet34/2x64,4x48/K:3000/B:32", "augment/make/cpu/f32/B:32/px:128",
+                "swav/loader/cpu/f32/xresnet18/w:16/2x48,4x32/K:24/B:32", "store/batch/cpu/u8/px:128/B:64"]
+        slow = ["swav/step/cpu/f32/xresnet34/2x128,6x96/K:3000/B:32",
+                "finetune/loader/cpu/f32/res2next50/px:128/B:32", "inference/cpu/bf16/a/px:128/B:32"]
+        done = self.run_py("--short", env={"NAMES": " ".join(kept + slow), "PATH": "/usr/bin:/bin"})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = json.loads(self.out.read_text())
+        self.assertEqual(list(found["rows"]), kept)
+        self.assertEqual((found["about"]["rounds"], found["about"]["short"]), (3, True))
+        self.assertEqual(found["about"]["contexts"][0]["seconds"], "0.1")
 
     def test_a_row_that_fails_is_kept_and_told(self):
         done = self.run_py(env={"FAIL": "row", "PATH": "/usr/bin:/bin"})
