@@ -5,9 +5,24 @@
 //   sampler/batch              one batch of it, once the order is known
 //   split/by_pair              training and validation part of N images
 //   index/read_csv             a list of N images with their labels
+//   store/batch                images of a batch, at random from a mapped file of decoded ones: warm,
+//                              from memory; cold, from the disk, every page dropped before. The
+//                              file has MWALIMU_BENCH_STORE_MIB (256; or a list: 256,8192), in TMPDIR
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
+#include <span>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -15,6 +30,7 @@
 #include "mwalimu/data/sampler.hpp"
 #include "mwalimu/data/split.hpp"
 #include "mwalimu/io/csv.hpp"
+#include "mwalimu/io/mapped_file.hpp"
 #include "mwalimu/train/swav_trainer.hpp"
 #include "support.hpp"
 
@@ -153,6 +169,143 @@ void read_csv(benchmark::State& state) {
   std::filesystem::remove(path);
 }
 
+// Decoded images in a file, mapped as data::ImageStore maps its cache. The file has no name, so
+// nothing of it is left whatever ends the program. Each image starts with its number.
+class StoreFile {
+ public:
+  static constexpr index_t kSide = 128, kImage = 3 * kSide * kSide;
+
+  /// @throws FileError  the folder for temporary files is in memory, or has no room.
+  explicit StoreFile(index_t mebibytes)
+      : mebibytes_(mebibytes), images_((mebibytes << 20) / kImage) {
+    const auto folder = std::filesystem::temp_directory_path();
+    struct statfs system {};
+    require<FileError>(::statfs(folder.c_str(), &system) == 0 && system.f_type != TMPFS_MAGIC,
+                       folder.string(), " is not on a disk; name another folder in TMPDIR");
+    std::string path = (folder / "mwalimu_store_XXXXXX").string();
+    file_ = io::detail::Descriptor(::mkstemp(path.data()));
+    require<FileError>(file_.get() >= 0, "cannot make ", path, ": ", io::detail::errno_text(errno));
+    const int refused = ::posix_fallocate(file_.get(), 0, images_ * kImage);
+    if (refused == 0) pixels_ = io::MappedFile(path);
+    std::filesystem::remove(path);
+    require<FileError>(refused == 0, "no room for ", mebibytes, " MiB in ", folder.string(), ": ",
+                       io::detail::errno_text(refused));
+    write();
+  }
+
+  index_t mebibytes() const { return mebibytes_; }
+  index_t images() const { return images_; }
+  std::span<const std::byte> image(index_t i) const {
+    return pixels_.bytes().subspan(static_cast<std::size_t>(i * kImage), kImage);
+  }
+  static std::int64_t number_of(std::span<const std::byte> image) {
+    std::int64_t number;
+    std::memcpy(&number, image.data(), sizeof(number));
+    return number;
+  }
+
+  /// Takes every page out of this process and out of the system's cache.
+  void drop() const {
+    ::madvise(start(), pixels_.bytes().size(), MADV_DONTNEED);
+    ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
+  }
+  void touch() const {
+    for (std::size_t at = 0; at < pixels_.bytes().size(); at += kPage) {
+      benchmark::DoNotOptimize(pixels_.bytes()[at]);
+    }
+  }
+  /// The share of the pages that the system has in memory.
+  double resident() const {
+    std::vector<unsigned char> pages((pixels_.bytes().size() + kPage - 1) / kPage);
+    if (::mincore(start(), pixels_.bytes().size(), pages.data()) != 0) return -1;
+    index_t there = 0;
+    for (const unsigned char page : pages) there += page & 1;
+    return static_cast<double>(there) / static_cast<double>(pages.size());
+  }
+
+ private:
+  static constexpr std::size_t kPage = 4096;
+
+  void* start() const { return const_cast<std::byte*>(pixels_.bytes().data()); }
+  void write() {
+    std::vector<std::byte> image(kImage);
+    RandomStream random(0, Purpose::test);
+    for (std::byte& value : image) value = static_cast<std::byte>(random.below(256));
+    for (std::int64_t i = 0; i < images_; ++i) {
+      std::memcpy(image.data(), &i, sizeof(i));
+      require<FileError>(::pwrite(file_.get(), image.data(), kImage, i * kImage) == kImage,
+                         "cannot write a store: ", io::detail::errno_text(errno));
+    }
+    require<FileError>(::fsync(file_.get()) == 0, "cannot write a store: ",
+                       io::detail::errno_text(errno));
+  }
+
+  index_t mebibytes_, images_;
+  io::detail::Descriptor file_;
+  io::MappedFile pixels_;
+};
+
+void read_store(benchmark::State& state, index_t mebibytes, bool cold) {
+  constexpr index_t kBatch = 64;  // both photographs of 32 plants
+  static std::unique_ptr<StoreFile> store;  // several rows' and all their repetitions'
+  try {
+    if (!store || store->mebibytes() != mebibytes) {
+      store.reset();
+      store = std::make_unique<StoreFile>(mebibytes);
+    }
+  } catch (const Error& error) {
+    return state.SkipWithError(error.what());
+  }
+  cold ? store->drop() : store->touch();
+  const double resident = store->resident();
+  if (cold ? resident > 0.01 : resident < 0.99) {
+    return state.SkipWithError(cold ? "the system keeps the pages"
+                                    : "memory does not hold the file");
+  }
+  std::vector<std::byte> batch(kBatch * StoreFile::kImage);
+  std::vector<index_t> wanted(kBatch);
+  RandomStream random(1, Purpose::test);
+  double spent = 0;
+  bool right = true;
+  for (auto _ : state) {
+    if (cold) store->drop();
+    for (index_t& i : wanted) {
+      i = static_cast<index_t>(random.below(static_cast<std::uint32_t>(store->images())));
+    }
+    const double once = seconds_of([&] {
+      std::byte* to = batch.data();
+      for (const index_t i : wanted) {
+        std::memcpy(to, store->image(i).data(), StoreFile::kImage);
+        to += StoreFile::kImage;
+      }
+    }).wall;
+    state.SetIterationTime(once);
+    spent += once;
+    for (index_t row = 0; row < kBatch; ++row) {
+      const auto image = std::span(batch).subspan(static_cast<std::size_t>(row * StoreFile::kImage));
+      right = right && StoreFile::number_of(image) == wanted[static_cast<std::size_t>(row)];
+    }
+  }
+  if (!right) return state.SkipWithError("an image is not the one asked for");
+  // Means, not the fastest call: a disk has no time that is its own.
+  state.counters["bytes"] = static_cast<double>(batch.size());
+  state.counters["images_per_second"] =
+      static_cast<double>(kBatch * static_cast<index_t>(state.iterations())) / spent;
+}
+
+// Of MWALIMU_BENCH_STORE_MIB; a word that is no number is none.
+std::vector<index_t> store_sizes() {
+  const char* text = std::getenv("MWALIMU_BENCH_STORE_MIB");
+  if (text == nullptr || *text == '\0') return {quick() ? 8 : 256};
+  std::vector<index_t> sizes;
+  std::istringstream words(text);
+  for (std::string word; std::getline(words, word, ',');) {
+    const index_t size = std::atoll(word.c_str());
+    if (size > 0) sizes.push_back(size);
+  }
+  return sizes;
+}
+
 const bool registered = [] {
   for (const char* text : {"2x128,6x96", "2x64,4x48", "2x48,4x32"}) {
     on_host(benchmark::RegisterBenchmark(
@@ -171,6 +324,16 @@ const bool registered = [] {
   grow("sampler/batch/cpu/i64", sampled_batch);
   grow("split/by_pair/cpu/i64", split);
   grow("index/read_csv/cpu/text", read_csv);
+  const index_t memory = index_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE) >> 20;
+  for (const index_t size : store_sizes()) {
+    for (const bool cold : {false, true}) {
+      if (!cold && size > memory / 2) continue;  // there is no such store
+      on_host(benchmark::RegisterBenchmark((std::string("store/batch/cpu/u8/") +
+                                            (cold ? "cold" : "warm") + "/px:128/B:64/MiB:" +
+                                            std::to_string(size)).c_str(),
+                                           read_store, size, cold));
+    }
+  }
   return true;
 }();
 

@@ -78,10 +78,10 @@ def short(x):
     return f"{x:.3g}"
 
 
-def frame(drawing, x, y, x_name, y_name):
-    """Grid, ticks and names of a plot between two axes."""
+def frame(drawing, x, y, x_name, y_name, x_ticks=None):
+    """Grid, ticks and names of a plot between two axes; y_name may be empty."""
     left, right, bottom, top = x.begin, x.end, y.begin, y.end
-    for tick in x.ticks():
+    for tick in x_ticks or x.ticks():
         drawing.line(x(tick), bottom, x(tick), top, "#e6e6e6")
         drawing.text(x(tick), bottom + 15, short(tick), 10, "middle", "#555")
     for tick in y.ticks():
@@ -90,4 +90,5 @@ def frame(drawing, x, y, x_name, y_name):
     drawing.line(left, bottom, right, bottom, "#444")
     drawing.line(left, bottom, left, top, "#444")
     drawing.text((left + right) / 2, bottom + 34, x_name, 12, "middle")
-    drawing.text(left - 44, (bottom + top) / 2, y_name, 12, "middle", turn=-90)
+    if y_name:
+        drawing.text(left - 44, (bottom + top) / 2, y_name, 12, "middle", turn=-90)

@@ -122,6 +122,7 @@ int run(const std::vector<std::string>& arguments) {
     out["cpu"] = prepared.first + mapped.first;
     out["wall"] = prepared.second + mapped.second;
     out["cpu_neighbors"] = prepared.first;
+    out["wall_neighbors"] = prepared.second;
     out["iterations"] = r.iterations;
     out["repulsion"] = r.repulsion == Repulsion::fft ? "fft" : "exact";
     out["recall"] = r.neighbor_recall;

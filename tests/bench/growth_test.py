@@ -17,11 +17,32 @@ ms = 2.0 * int(given["--batch"]) * side**2 + 0 * int(given["--queue-length"])
 print(json.dumps({"ms": [ms + 1, ms], "peak_bytes": int(given["--batch"]) * 2**20}))
 '''
 DATA = '''#!/usr/bin/env python3
-import json, sys
+import json, os, sys
 given = dict(a.split("=", 1) for a in sys.argv[1:])
-rows = [{"name": f"split/by_pair/cpu/i64/N:{n}/manual_time", "real_time": n, "time_unit": "us"}
-        for n in (100, 1000, 10000)]
+if given["--benchmark_filter"] == "/N:":
+    rows = [{"name": f"split/by_pair/cpu/i64/N:{n}/manual_time", "real_time": n, "time_unit": "us"}
+            for n in (100, 1000, 10000)]
+else:  # a store of more than 1 MiB does not fit into memory
+    mib = int(os.environ["MWALIMU_BENCH_STORE_MIB"])
+    rows = [{"name": f"store/batch/cpu/u8/{kind}/px:128/B:64/MiB:{mib}/manual_time",
+             "real_time": ms * mib, "time_unit": "ms"} for kind, ms in (("warm", 1), ("cold", 30))]
+    if mib > 1:
+        rows[0].update(error_occurred=True, error_message="memory does not hold the file")
 open(given["--benchmark_out"], "w").write(json.dumps({"context": {}, "benchmarks": rows}))
+'''
+# Quadratic in the points' number, which it reads as .npy.
+TSNE = '''#!/usr/bin/env python3
+import array, ast, json, sys
+file = open(sys.argv[1], "rb")
+assert file.read(8) == b"\\x93NUMPY\\x01\\x00"
+length = int.from_bytes(file.read(2), "little")
+assert (10 + length) % 64 == 0
+head = ast.literal_eval(file.read(length).decode())
+n, d = head["shape"]
+values = array.array("f")
+values.frombytes(file.read())
+assert head["descr"] == "<f4" and not head["fortran_order"] and len(values) == n * d
+print(json.dumps({"n": n, "wall": 2.0 * n * n, "wall_neighbors": 1.0 * n}))
 '''
 
 
@@ -31,6 +52,7 @@ class Growth(ScriptTest):
         (self.folder / "bin").mkdir()
         self.write("bin/swav_step_bench", STEP).chmod(0o755)
         self.write("bin/data_bench", DATA).chmod(0o755)
+        self.write("bin/tsne_bench", TSNE).chmod(0o755)
         self.out, self.svg = self.folder / "growth.json", self.folder / "growth.svg"
 
     def test_exponents_of_powers(self):
@@ -49,16 +71,35 @@ class Growth(ScriptTest):
                            "--svg", self.svg)
         self.assertEqual(done.returncode, 0, done.stderr)
         sweeps = json.loads(self.out.read_text())["sweeps"]
-        self.assertEqual(list(sweeps), ["batch", "size", "prototypes", "queue", "data"])
+        self.assertEqual(list(sweeps),
+                         ["batch", "size", "prototypes", "queue", "data", "tsne", "store"])
         self.assertEqual(sweeps["batch"]["curves"]["step"], {"4": 8192, "8": 16384})
         self.assertEqual(sweeps["batch"]["curves"]["tensors"], {"4": 4, "8": 8})
         self.assertEqual(sweeps["queue"]["curves"]["step"], {"64": 16384, "128": 16384})
         self.assertEqual(sweeps["data"]["curves"]["split/by_pair"],
                          {"100": 0.1, "1000": 1, "10000": 10})
+        self.assertEqual(sweeps["tsne"]["curves"],
+                         {"neighbours": {"200": 200, "400": 400},
+                          "neighbours and map": {"200": 80000, "400": 320000}})
+        self.assertEqual(sweeps["store"]["curves"], {"warm": {"1": 1}, "cold": {"1": 30, "2": 60}})
+        self.assertIn("warm/px:128/B:64/MiB:2: memory does not hold the file", done.stderr)
         texts = [n.text for n in ElementTree.parse(self.svg).iter("{http://www.w3.org/2000/svg}text")]
-        self.assertIn("step, ms: exponent 2.00", texts)  # of size
-        self.assertIn("step, ms: exponent 0.00", texts)  # of prototypes: the stand-in ignores them
-        self.assertIn("split/by_pair, ms: exponent 1.00", texts)
+        self.assertIn("step: exponent 2.00", texts)  # of size
+        self.assertIn("step: exponent 0.00", texts)  # of prototypes: the stand-in ignores them
+        self.assertIn("tensors, MiB: exponent 1.00", texts)
+        self.assertIn("split/by_pair: exponent 1.00", texts)
+        self.assertIn("neighbours and map: exponent 2.00", texts)
+        self.assertIn("t-SNE, s", texts)
+
+    def test_a_queue_is_asked_for_and_rounds_keep_the_fastest(self):
+        log = self.folder / "log"
+        self.write("bin/swav_step_bench", STEP.replace(
+            "import json, sys", f"import json, sys; open('{log}', 'a').write(sys.argv[sys.argv.index("
+            "'--queue-length') + 1] + ' ')")).chmod(0o755)
+        done = self.script("growth.py", "--build", self.folder, "--sweeps", "queue", "--batch", 16,
+                           "--rounds", 2, "--out", self.out)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(log.read_text().split(), 2 * ["128", "512", "2048", "8192", "16384"])
 
     def test_a_file_is_drawn_again_without_running(self):
         self.script("growth.py", "--build", self.folder, "--quick", "--sweeps", "data", "--out",
@@ -76,6 +117,7 @@ class Growth(ScriptTest):
             self.assertEqual(done.returncode, 1)
             self.assertIn(text, done.stderr)
         self.assertEqual(self.script("growth.py").returncode, 2)
+        self.assertEqual(self.script("growth.py", "--svg", self.svg, "--store-mib", 0).returncode, 2)
         self.assertFalse(self.svg.exists())
 
 
