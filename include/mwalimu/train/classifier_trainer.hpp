@@ -27,59 +27,15 @@
 #include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/optim/schedule.hpp"
 #include "mwalimu/train/class_weights.hpp"
+#include "mwalimu/train/classifier_options.hpp"
 #include "mwalimu/train/device_classifier_step.hpp"
-#include "mwalimu/train/features.hpp"
 #include "mwalimu/train/freezing.hpp"
 #include "mwalimu/train/model_checkpoint.hpp"
 #include "mwalimu/train/precision.hpp"
-#include "mwalimu/train/progressive_sizes.hpp"
+#include "mwalimu/train/predictions.hpp"
 #include "mwalimu/train/weight_average.hpp"
 
 namespace mwalimu::train {
-
-enum class FinetuneMode {
-  full,            ///< encoder and head, one learning rate
-  mlp,             ///< the head alone, on an encoder that stands still in evaluation mode
-  discriminative,  ///< all, learning rates falling geometrically from the head to the stem
-};
-
-/// @throws ValueError  another name than full, mlp or discriminative.
-inline FinetuneMode finetune_mode(std::string_view name) {
-  if (name == "full") return FinetuneMode::full;
-  if (name == "mlp") return FinetuneMode::mlp;
-  if (name == "discriminative") return FinetuneMode::discriminative;
-  mwalimu::detail::fail<ValueError>("--mode: want full, mlp or discriminative, got '", name, "'");
-}
-
-struct ClassifierOptions {
-  FinetuneMode mode = FinetuneMode::full;
-  int epochs = 30;
-  index_t batch = 32;
-  optim::OptimizerOptions optimizer = optim::LambOptions{.weight_decay = 1e-2};
-  optim::Schedule schedule = optim::OneCycle{.lr = 1e-3};
-  /// Of the stem's learning rate to the head's, in discriminative mode and with optim::FineTune.
-  double encoder_lr_ratio = 0.01;
-  double label_smoothing = 0.1;
-  double mixup = 0;            ///< alpha of MixUp's Beta distribution, fastai's 0.4; 0: no MixUp
-  ClassWeights class_weights;  ///< in the loss of training and of validation
-  bool balanced = false;       ///< classes have equal shares of an epoch: data::balanced_order
-  int accumulate = 1;        ///< batches whose gradients make one step
-  double clip_norm = 0;      ///< gradients are scaled down to this norm; 0: never
-  /// Of an average of the weights (train/weight_average.hpp), which is then what validates and what is
-  /// kept; 0: none.
-  double ema = 0;
-  index_t patience = 100;    ///< epochs without improvement after which training stops
-  data::AugmentOptions augment;
-  ProgressiveSizes sizes;    ///< of the images before they have augment.size
-  int workers = 1;           ///< loader threads
-  Precision precision = Precision::float32;  ///< of training and validation
-  std::optional<optim::GradScalerOptions> loss_scale;  ///< see loss_scale_options
-  std::uint64_t seed = 0;
-  Device device = Device::cpu();
-  // On a CUDA device:
-  bool graph = true;  ///< the step as one CUDA graph
-  gpu::StorePlacement store = gpu::StorePlacement::automatic;  ///< where the images lie
-};
 
 /// The images of a run: indices of one data set and its store.
 struct ClassifierData {
@@ -101,90 +57,6 @@ struct EpochRecord {
   int size = 0;           ///< side of its inputs, in training and in validation
   bool improved = false;  ///< the best validation loss up to now: this model is kept
 };
-
-/// Rows of an evaluation: logits and what they are of.
-struct Predictions {
-  Tensor<float> logits;  ///< (N, classes)
-  std::vector<double> probabilities;
-};
-
-/// Logits of `indices` (empty: all) in evaluation mode; with `tta` > 0 the logarithms of
-/// probabilities averaged over that many random passes (weight 3/4) and the plain one (1/4).
-inline Predictions predict(models::Classifier& model, const data::ImageStore& store,
-                           std::span<const index_t> indices, const data::AugmentOptions& augment,
-                           int tta = 0, std::uint64_t seed = 0,
-                           Precision precision = Precision::float32) {
-  InferenceOptions options{.size = augment.size, .normalisation = augment.normalisation,
-                           .seed = seed, .augment = augment, .precision = precision};
-  Predictions result;
-  result.logits = infer(model, store, indices, options);
-  const index_t C = result.logits.dim(1);
-  result.probabilities = eval::softmax(result.logits.span(), C);
-  if (tta == 0) return result;
-  std::vector<double> random(result.probabilities.size(), 0.0);
-  for (options.pass = 1; options.pass <= tta; ++options.pass) {
-    const auto pass = eval::softmax(infer(model, store, indices, options).span(), C);
-    for (std::size_t i = 0; i < random.size(); ++i) random[i] += pass[i] / tta;
-  }
-  for (std::size_t i = 0; i < random.size(); ++i) {
-    result.probabilities[i] = 0.75 * random[i] + 0.25 * result.probabilities[i];
-    result.logits.span()[i] = static_cast<float>(std::log(std::max(result.probabilities[i], 1e-30)));
-  }
-  return result;
-}
-
-/// Metrics of the labelled samples among `indices` (empty: all); none if no sample has a label.
-inline std::optional<eval::Evaluation> evaluate(const Predictions& predictions,
-                                                const data::Dataset& dataset,
-                                                std::span<const index_t> indices = {}) {
-  const std::size_t C = dataset.classes.size();
-  std::vector<double> rows;
-  std::vector<int> labels;
-  std::vector<data::Sensor> sensors;
-  const auto count = static_cast<std::size_t>(predictions.logits.dim(0));
-  for (std::size_t r = 0; r < count; ++r) {
-    const data::Sample& sample = dataset[indices.empty() ? static_cast<index_t>(r) : indices[r]];
-    if (sample.label < 0) continue;
-    labels.push_back(sample.label);
-    sensors.push_back(sample.sensor);
-    const auto row = std::span(predictions.probabilities).subspan(r * C, C);
-    rows.insert(rows.end(), row.begin(), row.end());
-  }
-  if (labels.empty()) return std::nullopt;
-  return eval::evaluate(rows, labels, sensors, dataset.classes);
-}
-
-/// @param images  the training images.
-/// @throws ValueError  an option is out of range, or the batch is larger than the data; the text
-///                     names the option as users type it.
-inline void check(const ClassifierOptions& options, index_t images) {
-  require<ValueError>(options.epochs >= 1, "--epochs: want at least 1, got ", options.epochs);
-  const index_t batches = data::BatchSampler(images, options.batch, 0).steps_per_epoch();
-  require<ValueError>(options.accumulate >= 1 && options.accumulate <= batches,
-                      "--accumulate: want 1 to ", batches, " (the batches of an epoch), got ",
-                      options.accumulate);
-  require<ValueError>(options.label_smoothing >= 0 && options.label_smoothing < 1,
-                      "--label-smoothing: want at least 0 and less than 1, got ",
-                      options.label_smoothing);
-  require<ValueError>(options.mixup >= 0 && std::isfinite(options.mixup),
-                      "--mixup: want 0 or more, got ", options.mixup);
-  require<ValueError>(options.sizes.epochs() < options.epochs, "--sizes: ", options.sizes.epochs(),
-                      " epochs before the last size, but --epochs are ", options.epochs);
-  require<ValueError>(options.encoder_lr_ratio > 0 && options.encoder_lr_ratio <= 1,
-                      "--encoder-lr-ratio: want more than 0 and at most 1, got ",
-                      options.encoder_lr_ratio);
-  require<ValueError>(options.clip_norm >= 0, "--clip-norm: want 0 or more, got ",
-                      options.clip_norm);
-  require<ValueError>(options.ema >= 0 && options.ema < 1,
-                      "--ema: want at least 0 and below 1, got ", options.ema);
-  require<ValueError>(options.mode != FinetuneMode::mlp ||
-                          !std::holds_alternative<optim::FineTune>(options.schedule),
-                      "--schedule fine-tune trains the encoder, too; want --mode full or "
-                      "discriminative");
-  require<ValueError>(options.patience >= 1, "--patience: want at least 1, got ", options.patience);
-  data::validate(options.augment);
-  optim::check(options.schedule);
-}
 
 /// Parameter groups by depth: the stem, the four stages, the head.
 inline constexpr int kDepthGroups = 6;

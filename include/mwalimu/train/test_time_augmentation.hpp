@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "mwalimu/eval/tta.hpp"
-#include "mwalimu/train/classifier_trainer.hpp"
+#include "mwalimu/train/predictions.hpp"
 
 namespace mwalimu::train {
 
