@@ -238,9 +238,7 @@ class Optimizer {
   }
 
   HyperParameters with_momentum(HyperParameters hyper) const {
-    if (!hyper.momentum) {
-      hyper.momentum = std::visit([](const auto& chosen) { return chosen.momentum; }, options_);
-    }
+    if (!hyper.momentum) hyper.momentum = momentum_of(options_);
     return hyper;
   }
 

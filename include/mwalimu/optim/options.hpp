@@ -108,6 +108,11 @@ struct RangerOptions {
 using OptimizerOptions = std::variant<SgdOptions, AdamOptions, LambOptions, LarcOptions,
                                       LarsOptions, RadamOptions, RangerOptions>;
 
+/// The momentum of an optimiser where no schedule names another one.
+inline double momentum_of(const OptimizerOptions& options) {
+  return std::visit([](const auto& chosen) { return chosen.momentum; }, options);
+}
+
 /// What may change from step to step.
 struct HyperParameters {
   double lr = 0;                             ///< learning rate, >= 0
