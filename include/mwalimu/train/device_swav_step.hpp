@@ -15,19 +15,17 @@
 #include <utility>
 #include <vector>
 
-#include "mwalimu/core/profile.hpp"
 #include "mwalimu/core/scalar.hpp"
 #include "mwalimu/data/multi_crop.hpp"
 #include "mwalimu/gpu/device_store.hpp"
-#include "mwalimu/gpu/graph.hpp"
 #include "mwalimu/models/swav.hpp"
-#include "mwalimu/ops/queue.hpp"
 #include "mwalimu/ops/swav_statistics.hpp"
-#include "mwalimu/optim/gradient_control.hpp"
 #include "mwalimu/optim/optimizer.hpp"
 #include "mwalimu/optim/parameter_arena.hpp"
 #include "mwalimu/train/embedding_queue.hpp"
 #include "mwalimu/train/precision.hpp"
+#include "mwalimu/train/step_control.hpp"
+#include "mwalimu/train/step_graphs.hpp"
 #include "mwalimu/train/swav_loss.hpp"
 
 namespace mwalimu::train {
@@ -71,17 +69,12 @@ class DeviceSwavStep {
         control_(arena.device(),
                  {.gradient_scale = 1.0 / options.accumulate,
                   .scale_loss = options.loss_scale.has_value(),
-                  .scaler = options.loss_scale.value_or(optim::GradScalerOptions{})}),
+                  .scaler = options.loss_scale.value_or(optim::GradScalerOptions{})},
+                 options.history),
         codes_(Tensor<float>::zeros({options.history * options.accumulate,
                                      ops::kSwavStatistics + options.crops.views()},
                                     arena.device())),
-        controls_(Tensor<float>::zeros(
-            {options.history, optim::GradientControlState::kCount}, arena.device())),
-        controls_cursor_(Tensor<std::int64_t>::zeros({}, arena.device())),
-        micro_step_(stream_),
-        update_(stream_),
-        whole_(stream_) {
-    scale_before_ = control_.read().scale;
+        graphs_(stream_, options.accumulate, options.graph) {
     synchronize(arena.device());  // what was uploaded on another stream is there
   }
 
@@ -94,30 +87,12 @@ class DeviceSwavStep {
     require<ValueError>(unread_ < options_.history, "swav step: read() the log first");
     const gpu::StreamScope on_stream(stream_);
     const bool frozen = !network_.prototypes.weight.trainable;
-    const std::array<const void*, 2> addresses{feed.rows().data(), feed.images().data()};
-    // Another shape of the step, or another feed's addresses.
-    if (frozen != frozen_ || addresses != addresses_) forget_graphs();
-    frozen_ = frozen;
-    addresses_ = addresses;
+    if (std::exchange(frozen_, frozen) != frozen) graphs_.forget();  // another shape of the step
     optimizer_.prepare(arena_, hyper);
     const std::array<double, kNumbers> numbers{
         queue_on ? static_cast<double>(queues_.length()) : 0.0, options_.loss.temperature};
     numbers_.write(numbers);
-    if (options_.accumulate == 1) {
-      next(feed);
-      launch(whole_, [&] {
-        arena_.zero_gradients();
-        forward_backward(feed);
-        update();
-      });
-    } else {
-      arena_.zero_gradients();
-      for (int a = 0; a < options_.accumulate; ++a) {
-        next(feed);
-        launch(micro_step_, [&] { forward_backward(feed); });
-      }
-      launch(update_, [&] { update(); });
-    }
+    graphs_.run(arena_, feed, [&] { forward_backward(feed); }, [&] { update(); });
     if (unread_ == 0) first_unread_ = step;
     ++unread_;
   }
@@ -128,7 +103,7 @@ class DeviceSwavStep {
   void set_crops(const data::MultiCropOptions& crops) {
     if (crops.groups == options_.crops.groups) return;
     options_.crops = crops;
-    forget_graphs();
+    graphs_.forget();
   }
 
   /// What the steps since the last call have left, in order; waits for them.
@@ -136,11 +111,13 @@ class DeviceSwavStep {
   std::vector<Row> read() {
     const gpu::StreamScope on_stream(stream_);
     const auto codes = codes_.to(Device::cpu());
-    const auto controls = controls_.to(Device::cpu());
-    if (unread_ > 0) (void)control_.read();
     std::vector<Row> rows;
-    for (std::int64_t step = first_unread_; step < first_unread_ + unread_; ++step) {
-      Row row;
+    std::int64_t step = first_unread_;
+    for (const StepControl::Row& control : control_.read(unread_)) {
+      Row row{.codes = {},
+              .gradient_norm = control.gradient_norm,
+              .loss_scale = control.loss_scale,
+              .skipped = control.skipped};
       const double share = 1.0 / options_.accumulate;
       for (int a = 0; a < options_.accumulate; ++a) {
         const index_t at = (step * options_.accumulate + a) % codes.dim(0);
@@ -149,12 +126,8 @@ class DeviceSwavStep {
                                                            columns)),
                       share);
       }
-      const index_t at = controls_read_++ % controls.dim(0);
-      const auto control = [&](index_t field) { return double{controls.view<2>()(at, field)}; };
-      row.gradient_norm = control(kNorm);
-      row.skipped = control(kTake) == 0;
-      row.loss_scale = std::exchange(scale_before_, control(kScale));
       rows.push_back(row);
+      ++step;
     }
     unread_ = 0;
     return rows;
@@ -165,52 +138,17 @@ class DeviceSwavStep {
 
   /// What the steps are queued on.
   const gpu::Stream& stream() const { return stream_; }
-  /// The loss scale and its counters.
-  const optim::GradientControl& control() const { return control_; }
-  /// Goes on with a loss scale and its counters; see optim::GradScaler.
-  void restore_scale(const optim::GradScaler::State& scale) {
-    optim::GradientControlState state = control_.read();
-    state.scale = scale_before_ = scale.scale;
-    state.good_steps = static_cast<double>(scale.good_steps);
-    state.skipped_steps = static_cast<double>(scale.skipped_steps);
-    control_.restore(state);
-  }
+  StepControl& control() { return control_; }
 
   /// Device memory that the graphs hold, bytes.
-  std::size_t graph_memory() const {
-    return whole_.memory().peak + micro_step_.memory().peak + update_.memory().peak;
-  }
+  std::size_t graph_memory() const { return graphs_.memory(); }
 
  private:
   // What the host writes before each step.
   enum Number : index_t { kQueueRows, kTemperature, kNumbers };
-  // Fields of GradientControlState, in doubles.
-  enum : index_t { kNorm = 0, kTake = 2, kScale = 3 };
 
   Scalar number(Number which, double host_copy) const {
     return Scalar::at(numbers_.data() + which, host_copy);
-  }
-
-  // The first call runs f itself, in the graph's memory; the second records it.
-  template <class F>
-  void launch(gpu::Graph& graph, F&& f) {
-    const bool warm = std::exchange(warm_[index_of(graph)], true);
-    if (!options_.graph || !warm || Profiler::active()) return graph.run(f);
-    if (!graph.recorded()) graph.record(f);
-    graph.launch();
-  }
-  std::size_t index_of(const gpu::Graph& graph) const {
-    return &graph == &whole_ ? 0 : &graph == &micro_step_ ? 1 : 2;
-  }
-  void forget_graphs() {
-    for (gpu::Graph* graph : {&whole_, &micro_step_, &update_}) {
-      graph->reset();
-      warm_[index_of(*graph)] = false;
-    }
-  }
-
-  static void next(gpu::BatchFeed& feed) {
-    require<ValueError>(feed.next(), "swav step: the feed has no more batches");
   }
 
   void forward_backward(const gpu::BatchFeed& feed) {
@@ -234,11 +172,8 @@ class DeviceSwavStep {
   }
 
   void update() {
-    control_.measure(arena_.gradient_buffer());
-    optimizer_.run(arena_, &control_);
+    control_.update(arena_, optimizer_);
     network_.normalize_prototypes();
-    ops::queue_push(control_.state().reshape({1, optim::GradientControlState::kCount}),
-                    controls_cursor_, controls_);
   }
 
   DeviceSwavStepOptions options_;
@@ -248,18 +183,14 @@ class DeviceSwavStep {
   EmbeddingQueues& queues_;
   gpu::Stream stream_;
   optim::detail::HostWritten numbers_;
-  optim::GradientControl control_;
-  Tensor<float> codes_, controls_;  // rings: a row a batch, a row a step
-  Tensor<std::int64_t> controls_cursor_;
+  StepControl control_;
+  Tensor<float> codes_;  // a ring: a row a batch
   std::tuple<std::vector<Tensor<float>>, std::vector<Tensor<half>>, std::vector<Tensor<bfloat16>>>
       crops_;
-  gpu::Graph micro_step_, update_, whole_;
-  std::array<bool, 3> warm_{};
+  StepGraphs graphs_;
   bool frozen_ = false;
-  std::array<const void*, 2> addresses_{};  // of the last step's batch
   std::int64_t first_unread_ = 0;
-  index_t unread_ = 0, controls_read_ = 0;
-  double scale_before_ = 1;
+  index_t unread_ = 0;
 };
 
 }  // namespace mwalimu::train

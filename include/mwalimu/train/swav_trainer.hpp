@@ -227,10 +227,7 @@ class SwavTrainer {
     if constexpr (kCuda) {
       if (device_ != nullptr) {
         device_->wait();
-        const auto state = device_->control().read();
-        loss_scale_.restore({.scale = state.scale,
-                             .good_steps = static_cast<index_t>(state.good_steps),
-                             .skipped_steps = static_cast<index_t>(state.skipped_steps)});
+        loss_scale_.restore(device_->control().scale());
       }
     }
     put_model(checkpoint, "model.", network_);
@@ -253,7 +250,7 @@ class SwavTrainer {
     loss_scale_.restore(checkpoint);
     if constexpr (kCuda) {
       if (device_ != nullptr) {
-        device_->restore_scale(loss_scale_.state());
+        device_->control().restore(loss_scale_.state());
         synchronize(options_.device);  // what was read lies there before a step begins
       }
     }
@@ -276,8 +273,7 @@ class SwavTrainer {
     StepRecord record;
     record.queue_on = queue_on();
     record.lr = now.lr;
-    record.momentum = now.momentum.value_or(std::visit(
-        [](const auto& chosen) { return chosen.momentum; }, options_.optimizer));
+    record.momentum = now.momentum.value_or(optim::momentum_of(options_.optimizer));
     return record;
   }
   // With a dynamic loss scale a step may overflow: then it was skipped.
