@@ -263,6 +263,35 @@ void expect_dense_traffic(const Shape& shape) {
   written_once("batch_norm_input_gradient", added.grad());
 }
 
+TEST(BatchNormKernel, SumsOfChunksAndCoefficientsMoveOnce) {
+  const auto device = Device::cuda();
+  const index_t C = 64;
+  auto state = BatchNormState<float>::initial(C, device);
+  const auto x = random_tensor<float>({4000, C}, 1).to(device);
+  const auto gamma = Tensor<float>::full({C}, 1, device), beta = Tensor<float>::zeros({C}, device);
+  const auto run = [&](bool training) {
+    return test::with_traffic([&] { batch_norm<float>(x, gamma, beta, state, {training}); });
+  };
+  if (!run(true)) GTEST_SKIP() << "only a check build counts traffic";
+  const std::uint64_t channels = 64;
+  const auto& statistics = simt::traffic_of("batch_norm_statistics");
+  const auto& finish = simt::traffic_of("finish_channels");
+  EXPECT_EQ(statistics.write_bytes % (16 * channels), 0u);  // two sums a chunk
+  EXPECT_GT(statistics.write_bytes, 16 * channels);
+  EXPECT_TRUE(statistics.each_byte_written_once()) << simt::describe(statistics);
+  // The chunks' sums, gamma, beta, both running statistics, the first row, and the count.
+  EXPECT_EQ(finish.read_bytes, statistics.write_bytes + (4 * 4 + 4) * channels + 8)
+      << simt::describe(finish);
+  EXPECT_EQ(finish.write_bytes, (2 * 4 + 2 * 8 + 3 * 4) * channels + 8);
+  EXPECT_TRUE(finish.coalesced() && finish.each_byte_once()) << simt::describe(finish);
+  EXPECT_TRUE(finish.without_bank_conflicts()) << simt::describe(finish);
+  run(false);
+  const auto& evaluate = simt::traffic_of("batch_norm_evaluate");
+  EXPECT_EQ(evaluate.read_bytes, 4 * 4 * channels) << simt::describe(evaluate);
+  EXPECT_EQ(evaluate.write_bytes, (2 * 8 + 3 * 4) * channels);
+  EXPECT_TRUE(evaluate.coalesced() && evaluate.each_byte_once()) << simt::describe(evaluate);
+}
+
 TEST(BatchNormKernel, MovesEachByteOnce) {
   expect_dense_traffic<bfloat16>({600, 64});
   if (::testing::Test::IsSkipped()) return;

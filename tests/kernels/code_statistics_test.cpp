@@ -62,6 +62,7 @@ void expect_the_hosts() {
           test::on_device_in_any_order([&](Device device) { return statistics(q, device); });
       const auto want = statistics(q, Device::cpu());
       test::expect_near(got, want, tolerance);
+      test::expect_near(got, statistics(q.template to<double>(), Device::cpu()), tolerance);
       EXPECT_EQ(got.all()[1].values, want.all()[1].values);
       // Row 7 mod 3 of the history, and no other.
       const auto& history = got.all()[2].values;

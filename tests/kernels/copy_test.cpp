@@ -30,7 +30,9 @@ TEST(DeviceCopy, RoundTripKeepsValuesAndStrides) {
     const auto device = host.to(Device::cuda());
     EXPECT_EQ(device.device(), Device::cuda());
     EXPECT_EQ(device.to_vector(), host.to_vector());
-    EXPECT_EQ(device.permute({1, 0}).to_vector(), host.permute({1, 0}).to_vector());
+    under_schedules(0, [&] {
+      EXPECT_EQ(device.permute({1, 0}).to_vector(), host.permute({1, 0}).to_vector());
+    });
   }
   const auto weights = Tensor<float>::with_strides({2, 3, 4, 5}, {1, 2, 30, 6});
   EXPECT_EQ(weights.to(Device::cuda()).strides(), weights.strides());
@@ -46,14 +48,16 @@ TEST(DeviceCopy, ItemWaitsForTheDevice) {
 
 TEST(DeviceCopy, FillReachesStridedElementsAndNoOthers) {
   MWALIMU_NEEDS_DEVICE();
-  auto x = Tensor<std::uint8_t>::zeros({5, 7}, Device::cuda());
-  x.slice(1, 2, 4).fill(9);
-  const auto host = x.to(Device::cpu());
-  for (index_t i = 0; i < 5; ++i) {
-    for (index_t j = 0; j < 7; ++j) {
-      EXPECT_EQ(int{host.view<2>()(i, j)}, j >= 2 && j < 4 ? 9 : 0) << i << ", " << j;
+  under_schedules(0, [] {
+    auto x = Tensor<std::uint8_t>::zeros({5, 7}, Device::cuda());
+    x.slice(1, 2, 4).fill(9);
+    const auto host = x.to(Device::cpu());
+    for (index_t i = 0; i < 5; ++i) {
+      for (index_t j = 0; j < 7; ++j) {
+        EXPECT_EQ(int{host.view<2>()(i, j)}, j >= 2 && j < 4 ? 9 : 0) << i << ", " << j;
+      }
     }
-  }
+  });
 }
 
 template <class From, class To>
@@ -157,6 +161,19 @@ TEST(DeviceCopy, MovesEachByteOnceInPacks) {
   EXPECT_TRUE(permuted.each_byte_written_once()) << simt::describe(permuted);
   EXPECT_EQ(permuted.distinct_read, bytes);
   EXPECT_EQ(permuted.write_bytes, bytes);
+  Tensor<std::int32_t> whole;
+  test::with_traffic([&] {
+    turned.fill(2);
+    whole = x.to<std::int32_t>();
+  });
+  const auto& filled = simt::traffic_of("fill_kernel");
+  EXPECT_TRUE(filled.coalesced() && filled.each_byte_once()) << simt::describe(filled);
+  EXPECT_EQ(filled.read_bytes, 0u);
+  EXPECT_EQ(filled.write_bytes, bytes);
+  const auto& converted = simt::traffic_of("convert_kernel");
+  EXPECT_TRUE(converted.coalesced() && converted.each_byte_once()) << simt::describe(converted);
+  EXPECT_EQ(converted.read_bytes, bytes);
+  EXPECT_EQ(converted.write_bytes, bytes);
 }
 
 TEST(EmulatedDeviceDeathTest, HostCodeMayNotFollowADevicePointer) {

@@ -147,6 +147,11 @@ TEST(DeviceCrossEntropy, MovesTheLogitsOnceEachWay) {
   EXPECT_GE(forward.distinct_read, logits + 16 * 8);
   EXPECT_LE(forward.distinct_read, logits + rows);
   EXPECT_LE(forward.write_bytes, rows);
+  const auto& finish = simt::traffic_of("cross_entropy_finish");
+  EXPECT_TRUE(finish.coalesced() && finish.each_byte_once()) << simt::describe(finish);
+  EXPECT_TRUE(finish.without_bank_conflicts()) << simt::describe(finish);
+  EXPECT_EQ(finish.read_bytes, 16 * 2 * 8u);  // a loss and a weight a row
+  EXPECT_EQ(finish.write_bytes, 8 + 4u);
   const auto& backward = simt::traffic_of("cross_entropy_backward");
   EXPECT_TRUE(backward.coalesced()) << simt::describe(backward);
   EXPECT_LE(backward.distinct_read, logits + rows);

@@ -170,6 +170,14 @@ TEST(DeviceGradients, ReadsEveryGradientOnceInPacks) {
       EXPECT_EQ(line.bytes_per_lane(), 16) << simt::describe(squares);
     }
   }
+  const std::uint64_t chunks = 2, state = sizeof(GradientControlState);
+  EXPECT_EQ(squares.write_bytes, 8 * chunks);
+  const auto& control_traffic = simt::traffic_of("gradient_control");
+  EXPECT_TRUE(control_traffic.coalesced() && control_traffic.without_bank_conflicts())
+      << simt::describe(control_traffic);
+  EXPECT_GE(control_traffic.distinct_read, 8 * chunks);
+  EXPECT_LE(control_traffic.distinct_read, 8 * chunks + state);
+  EXPECT_LE(control_traffic.distinct_written, state + 4);  // and the loss scale
 }
 #endif
 

@@ -9,6 +9,8 @@
 
 #include "kernels/device.hpp"
 #include "kernels/images.hpp"
+#include "support/compare.hpp"
+#include "support/reference.hpp"
 
 namespace mwalimu::data {
 namespace {
@@ -27,6 +29,22 @@ Tensor<std::int64_t> count_up(index_t n) {
   auto labels = Tensor<std::int64_t>::empty({n});
   std::iota(labels.span().begin(), labels.span().end(), 100);
   return labels;
+}
+
+/// The images blended by the batch's own partners and shares, in double.
+template <class T>
+std::vector<double> in_double(const Tensor<T>& images, const MixUpBatch<T>& batch) {
+  const auto pixels = test::values(images);
+  const auto partners = batch.partners.to_vector();
+  const auto lambda = batch.lambda.to_vector();
+  const std::size_t each = pixels.size() / lambda.size();
+  std::vector<double> mixed;
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    const double share = lambda[i / each];
+    const auto other = static_cast<std::size_t>(partners[i / each]) * each + i % each;
+    mixed.push_back(share * pixels[i] + (1 - share) * pixels[other]);
+  }
+  return mixed;
 }
 
 template <class T>
@@ -50,6 +68,8 @@ void expect_mix_of_the_host(const Shape& shape, int schedules) {
       EXPECT_NEAR(lambda[b], want.lambda.span()[b], 1e-6f);  // two libraries' log and exp
     }
     EXPECT_LT(relative_difference(got.images, want.images), pixel_tolerance<T>());
+    EXPECT_TRUE(
+        test::near_l2(test::values(got.images), in_double(images, got), pixel_tolerance<T>()));
     if (first.empty()) first = bits(got.images);
     EXPECT_TRUE(bits(got.images) == first) << "another schedule, other bits";
   });
@@ -112,6 +132,11 @@ TEST(DeviceMixUp, MovesWhatTheHeadSays) {
       EXPECT_EQ(line.efficiency(), 1) << line.line;
     }
   }
+  const auto& drawn = simt::traffic_of("draw_mixup");
+  EXPECT_TRUE(drawn.each_byte_written_once() && drawn.without_bank_conflicts())
+      << simt::describe(drawn);
+  EXPECT_EQ(drawn.write_bytes, 3 * (4 + 8 + 8u));  // lambda, partner and its label
+  EXPECT_EQ(drawn.read_bytes, 3 * 8u);
 }
 
 #endif

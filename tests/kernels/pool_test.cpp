@@ -144,17 +144,32 @@ TEST(PoolKernels, WriteOnceInPacksAndReadEachByte) {
   // Windows that do not overlap: each byte moves once, and every request is dense.
   EXPECT_TRUE(simt::traffic_of("average_pool_kernel").each_byte_once());
 
-  const auto pixels = random_tensor<bfloat16>({2, 4, 4, 64}, 1).to(device);
+  const auto pixels =
+      Variable<bfloat16>::leaf(random_tensor<bfloat16>({2, 4, 4, 64}, 1).to(device));
+  const auto dpooled = random_tensor<bfloat16>({2, 128}, 2).to(device);
   test::with_traffic([&] {
-    concat_pool<bfloat16>(pixels);
-    global_average_pool<bfloat16>(pixels);
+    concat_pool(pixels).backward(dpooled);
+    global_average_pool<bfloat16>(pixels.value());
   });
-  const auto& concat = simt::traffic_of("bfloat16, 8, true");
-  const auto& average = simt::traffic_of("bfloat16, 8, false");
+  const std::uint64_t all = 2 * 16 * 64 * 2, vector = 2 * 64 * 2;
+  const auto& concat = simt::traffic_of("global_pool_kernel<mwalimu::bfloat16, 8, true");
+  const auto& average = simt::traffic_of("global_pool_kernel<mwalimu::bfloat16, 8, false");
   EXPECT_TRUE(average.without_bank_conflicts()) << simt::describe(average);
   for (const auto* launch : {&concat, &average}) {  // maximum and mean cost one pass
     EXPECT_TRUE(launch->each_byte_once()) << simt::describe(*launch);
-    EXPECT_EQ(launch->read_bytes, 2u * 16 * 64 * 2) << simt::describe(*launch);
+    EXPECT_EQ(launch->read_bytes, all) << simt::describe(*launch);
+  }
+  EXPECT_EQ(average.write_bytes, vector);
+  EXPECT_EQ(concat.write_bytes, 4 * vector);  // two vectors, and pixels of 4 bytes
+  const auto& backward = simt::traffic_of("global_pool_backward");
+  EXPECT_TRUE(backward.each_byte_written_once()) << simt::describe(backward);
+  EXPECT_EQ(backward.write_bytes, all);
+  EXPECT_EQ(backward.distinct_read, 4 * vector);
+  for (const auto& line : backward.lines) {
+    if (line.write) {
+      EXPECT_TRUE(line.bytes_per_lane() == 16 && line.efficiency() == 1)
+          << simt::describe(backward);
+    }
   }
 }
 #endif

@@ -91,6 +91,9 @@ TEST(DeviceQueue, MovesTheBatchOnceInPacks) {
   EXPECT_TRUE(push.coalesced() && push.each_byte_written_once()) << simt::describe(push);
   EXPECT_EQ(push.distinct_read, 32 * 128 * 2 + 8u);  // and the cursor
   EXPECT_EQ(push.write_bytes, 32 * 128 * 4u);
+  const auto& advance = simt::traffic_of("queue_advance");
+  EXPECT_EQ(advance.read_bytes, 8u);
+  EXPECT_EQ(advance.write_bytes, 8u);
 }
 #endif
 

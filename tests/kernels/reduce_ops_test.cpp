@@ -63,10 +63,28 @@ TEST(DeviceSum, MovesEachElementOnce) {
   const auto run = [&] { (void)sum(leaf); };
   EXPECT_EQ(test::works_without_waiting(run), 2u);
   if (!test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
-  const auto& chunks = simt::traffic().front();
+  const auto& chunks = simt::traffic_of("sum_kernel<float");
   EXPECT_EQ(chunks.read_bytes, 160000u);
-  EXPECT_TRUE(chunks.each_byte_once()) << simt::describe(chunks);
-  EXPECT_TRUE(chunks.without_bank_conflicts()) << simt::describe(chunks);
+  EXPECT_EQ(chunks.write_bytes, 3 * 8u);
+  const auto& total = simt::traffic_of("sum_kernel<double");
+  EXPECT_EQ(total.read_bytes, 3 * 8u);
+  EXPECT_EQ(total.write_bytes, 4u);
+  for (const auto* launch : {&chunks, &total}) {
+    EXPECT_TRUE(launch->coalesced() && launch->each_byte_once()) << simt::describe(*launch);
+    EXPECT_TRUE(launch->without_bank_conflicts()) << simt::describe(*launch);
+  }
+  const auto result = sum(leaf);
+  test::with_traffic([&] { result.backward(); });
+  const auto& backward = simt::traffic_of("sum_backward");
+  EXPECT_TRUE(backward.coalesced() && backward.each_byte_written_once())
+      << simt::describe(backward);
+  EXPECT_EQ(backward.write_bytes, 160000u);
+  EXPECT_EQ(backward.distinct_read, 4u);
+  for (const auto& line : backward.lines) {
+    if (line.write) {
+      EXPECT_EQ(line.bytes_per_lane(), 16) << simt::describe(backward);
+    }
+  }
 }
 #endif
 

@@ -174,10 +174,12 @@ TEST(DeviceSinkhorn, AnyNumberOfBlocksGivesTheSameBits) {
 TEST(DeviceSinkhorn, ReadsScoresInPacks) {
   const auto x = random_tensor<float>({1, 4, 2048}, 1).to(Device::cuda());
   const auto queue = random_tensor<float>({4, 2048}, 2).to(Device::cuda());
-  const auto run = [&] { sinkhorn(x, queue, 4.0, 0.05, 2); };
+  Tensor<float> codes;
+  const auto run = [&] { codes = sinkhorn(x, queue, 4.0, 0.05, 2); };
   if (!test::with_traffic(run)) GTEST_SKIP() << "not a build that counts traffic";
-  const auto& traffic = simt::last_traffic();
+  const auto& traffic = simt::traffic_of("sinkhorn_kernel");
   const std::uint64_t bytes = 4 * 2048 * 4;
+  EXPECT_EQ(traffic.of(codes.data(), bytes).write_bytes, bytes);
   // First columns, rows and columns again; the batch's rows twice more for their codes.
   EXPECT_EQ(traffic.of(queue.data(), bytes).read_bytes, 3 * bytes);
   EXPECT_EQ(traffic.of(x.data(), bytes).read_bytes, 5 * bytes);

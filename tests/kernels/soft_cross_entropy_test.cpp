@@ -209,6 +209,11 @@ TEST(DeviceSwavPrediction, MovesScoresOnce) {
       }
     }
   }
+  const auto& finish = simt::traffic_of("prediction_finish");
+  EXPECT_TRUE(finish.coalesced() && finish.each_byte_once()) << simt::describe(finish);
+  EXPECT_TRUE(finish.without_bank_conflicts()) << simt::describe(finish);
+  EXPECT_EQ(finish.read_bytes, static_cast<std::uint64_t>(8 * V * B));
+  EXPECT_EQ(finish.write_bytes, static_cast<std::uint64_t>(4 * V + 4));
 }
 #endif
 
