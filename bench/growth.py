@@ -109,13 +109,13 @@ def time_steps(options, environment):
     return found
 
 
-def rows_of(options, environment, pattern):
-    """Rows of data_bench by name."""
+def rows_of(options, environment, pattern, seconds):
+    """Rows of data_bench by name; `seconds` of calls each."""
     rows = {}
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
         done = subprocess.run([program(options, "data_bench"), f"--benchmark_filter={pattern}",
-                               f"--benchmark_min_time={0.01 if options.quick else 0.2}",
+                               f"--benchmark_min_time={0.01 if options.quick else seconds}",
                                f"--benchmark_out={report}", "--benchmark_out_format=json"],
                               capture_output=True, text=True, env=environment)
         if done.returncode != 0:
@@ -129,7 +129,7 @@ def rows_of(options, environment, pattern):
 
 def time_data(options, environment):
     curves = {}
-    for name, row in rows_of(options, environment, "/N:").items():
+    for name, row in rows_of(options, environment, "/N:", 0.2).items():
         operation, count = name.split("/cpu/")[0], int(name.rsplit("N:", 1)[1])
         curves.setdefault(operation, {})[count] = min(row["ms"])
     print("data", file=sys.stderr)
@@ -140,7 +140,7 @@ def time_store(options, environment):
     curves = {}
     for size in options.store_mib:
         there = dict(environment, MWALIMU_BENCH_STORE_MIB=str(size))
-        for name, row in rows_of(options, there, "^store/").items():
+        for name, row in rows_of(options, there, "^store/", 2).items():
             curves.setdefault("cold" if "/cold/" in name else "warm", {})[size] = min(row["ms"])
         print(f"store of {size} MiB", file=sys.stderr)
     return {"store": {"name": NAMES["store"], "curves": curves}}
