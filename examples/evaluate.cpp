@@ -9,6 +9,7 @@
 #include "mwalimu/eval/temperature.hpp"
 #include "mwalimu/train/evaluation_report.hpp"
 #include "mwalimu/train/finetune.hpp"
+#include "mwalimu/train/predictions.hpp"
 #include "mwalimu/train/test_time_augmentation.hpp"
 
 namespace {

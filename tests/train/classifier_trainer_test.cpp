@@ -326,6 +326,64 @@ TEST(DepthGroups, EveryArchitectureHasAStemFourStagesAndAHead) {
   }
 }
 
+TEST(LayerSchedule, FineTuneGoesFromTheHeadToFallingRates) {
+  auto options = small_options();
+  options.epochs = 4;
+  options.schedule = optim::FineTune{.lr = 1e-2, .frozen = 0.5};
+  auto model = test::small_model();
+  LayerSchedule layers(model, options);
+  optim::ParameterArena arena(model, Device::cpu(), ElementType::float32, layers.group_of());
+  optim::Optimizer optimizer(options.optimizer, arena);
+  const auto falling = optim::geometric_learning_rates(0.01, 1.0, kDepthGroups);
+  const auto trainable = [&] {
+    std::int64_t count = 0;
+    for (const auto& segment : arena.segments()) count += segment.trainable;
+    return count;
+  };
+  EXPECT_TRUE(layers.enter(0, optimizer));
+  EXPECT_EQ(layers.group_scale(), optim::tenth_learning_rates(1.0, kDepthGroups));
+  EXPECT_LT(trainable(), std::ssize(arena.segments()));
+  EXPECT_FALSE(layers.enter(1, optimizer));
+  EXPECT_TRUE(layers.enter(2, optimizer));
+  EXPECT_EQ(layers.group_scale(), falling);
+  EXPECT_EQ(trainable(), std::ssize(arena.segments()));
+  EXPECT_FALSE(layers.enter(3, optimizer));
+
+  options.schedule = optim::OneCycle{};
+  for (const auto mode : {FinetuneMode::full, FinetuneMode::mlp, FinetuneMode::discriminative}) {
+    options.mode = mode;
+    LayerSchedule other(model, options);
+    const bool by_depth = mode == FinetuneMode::discriminative;
+    EXPECT_EQ(other.group_scale(), by_depth ? falling : std::vector<double>());
+    EXPECT_EQ(other.group_of()("1.1.weight"), by_depth ? kDepthGroups - 1 : 0);
+    EXPECT_FALSE(other.enter(0, optimizer));
+    EXPECT_EQ(trainable() == std::ssize(arena.segments()), mode != FinetuneMode::mlp);
+  }
+}
+
+TEST(BestEpoch, EachPhaseHasItsOwnAndOnlyTheLastEndsTheRun) {
+  auto model = test::small_model();
+  const auto first = parameters_of(model);
+  BestEpoch best(1, 2);
+  EXPECT_EQ(best.epoch(), 0);
+  EXPECT_TRUE(best.observe(0.5, 1, 0, model));
+  model.encoder.initialize(2);
+  EXPECT_FALSE(best.observe(0.6, 2, 0, model));
+  EXPECT_FALSE(best.stopped()) << "patience is over, but another phase follows";
+  best.load(model);
+  EXPECT_EQ(parameters_of(model), first);
+  EXPECT_TRUE(best.observe(9, 3, 1, model)) << "compared with nothing";
+  EXPECT_FALSE(best.stopped());
+  EXPECT_FALSE(best.observe(9.5, 4, 1, model));
+  EXPECT_TRUE(best.stopped());
+  EXPECT_EQ(best.epoch(), 3);
+  best.keep(5);  // no copy: what was kept is still the third epoch's
+  EXPECT_EQ(best.epoch(), 5);
+  model.encoder.initialize(3);
+  best.load(model);
+  EXPECT_EQ(parameters_of(model), first);
+}
+
 TEST(Freezing, ClearsTheOptimiserAndLeavesBatchNormTraining) {
   auto model = test::small_model();
   optim::ParameterArena arena(model);

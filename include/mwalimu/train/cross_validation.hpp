@@ -31,6 +31,7 @@
 #include "mwalimu/eval/statistics.hpp"
 #include "mwalimu/train/evaluation_plots.hpp"
 #include "mwalimu/train/finetune.hpp"
+#include "mwalimu/train/predictions.hpp"
 
 namespace mwalimu::train {
 

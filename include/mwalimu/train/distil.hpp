@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "mwalimu/train/finetune.hpp"
+#include "mwalimu/train/predictions.hpp"
 #include "mwalimu/train/pseudo_labels.hpp"
 
 namespace mwalimu::train {
