@@ -138,10 +138,11 @@ void swav_step(benchmark::State& state, const Run& run) {
 }
 
 /// Counters of a loader's row. `step(batch)` trains on what `make(step, batch)` has made; rounds on a
-/// ready batch and on batches made meanwhile take turns.
+/// ready batch and on batches made meanwhile take turns. There is always one more batch to make, so
+/// that each timed step has the making of one beside it.
 template <class Batch, class Step, class Make>
 void time_loader(benchmark::State& state, Step&& step, Make&& make) {
-  constexpr int kRound = 4;
+  constexpr int kTurns = 2, kRound = 2;
   Batch ready_batch;
   make(0, ready_batch);
   step(ready_batch);
@@ -149,18 +150,21 @@ void time_loader(benchmark::State& state, Step&& step, Make&& make) {
   std::vector<double> ready, made;
   double waited = 0, spent = 0;
   for (auto _ : state) {
-    for (int i = 0; i < kRound; ++i) ready.push_back(seconds_of([&] { step(ready_batch); }).wall);
-    data::Prefetcher<Batch> loader(0, kRound + 1, make);
-    step(*loader.next());  // the first batch has nothing to hide behind
-    const double before = loader.total_wait_seconds();
-    const double all = seconds_of([&] {
+    double all = 0;
+    for (int turn = 0; turn < kTurns; ++turn) {
+      for (int i = 0; i < kRound; ++i) ready.push_back(seconds_of([&] { step(ready_batch); }).wall);
+      constexpr data::PrefetcherOptions kOptions;
+      data::Prefetcher<Batch> loader(0, 1 + kRound + kOptions.depth, make, kOptions);
+      step(*loader.next());  // the first batch has nothing to hide behind
+      const double before = loader.total_wait_seconds();
       for (int i = 0; i < kRound; ++i) {
         made.push_back(seconds_of([&] { step(*loader.next()); }).wall);
+        all += made.back();
       }
-    }).wall;
-    waited += loader.total_wait_seconds() - before;
+      waited += loader.total_wait_seconds() - before;
+    }
     spent += all;
-    state.SetIterationTime(all / kRound);
+    state.SetIterationTime(all / (kTurns * kRound));
   }
   const auto median = [](std::vector<double> values) {
     std::sort(values.begin(), values.end());
