@@ -156,7 +156,8 @@ int main(int argc, char** argv) {
         app.add_option("--logits", options.logits,
                        "folder with logits.npy and logits.csv, of finetune or evaluate")
             ->type_name("DIR");
-        app.add_option("--input", options.input, "any N x D float32 matrix")->type_name("FILE.npy");
+        app.add_option("--input", options.input, "any N x D matrix of float32, 64 or 16")
+            ->type_name("FILE.npy");
         app.add_option("--labels", options.labels,
                        "with --input: a line a row, any of image_id, label, predicted, probability, "
                        "sensor")

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "mwalimu/io/npy.hpp"
 #include "mwalimu/train/map_alignment.hpp"
 #include "mwalimu/train/map_findings_text.hpp"
 #include "mwalimu/train/map_table.hpp"
+#include "support/temp_dir.hpp"
 
 namespace mwalimu::train {
 namespace {
@@ -198,6 +200,33 @@ TEST(MapTable, FindsPairsAndProbabilities) {
   EXPECT_EQ(p.label, (std::vector<int>{0, -1, 1, 0}));
   table.predicted[0] = "y";  // not the largest column any more: features, not logits
   EXPECT_TRUE(MapTable(table).probability.empty());
+}
+
+TEST(MapTable, ReadsAMatrixOfAnyFloatingPointType) {
+  const test::TempDir folder;
+  const auto read = [&] { return read_map_matrix(folder / "x.npy", {}); };
+  const std::vector<double> values{1, -2.5, 0.1, 1e-3, 300, 7};  // 0.1 and 1e-3 are rounded
+  std::vector<float> floats;
+  std::vector<half> halves;
+  for (const double v : values) {
+    floats.push_back(static_cast<float>(v));
+    halves.emplace_back(static_cast<float>(v));
+  }
+  io::write_npy<float>(folder / "x.npy", {3, 2}, floats);
+  const MapTable single = read();
+  EXPECT_EQ(single.logits, floats);
+  EXPECT_EQ(single.C, 2);
+  EXPECT_EQ(single.id, (std::vector<std::string>{"0", "1", "2"}));
+  io::write_npy<double>(folder / "x.npy", {3, 2}, values);
+  EXPECT_EQ(read().logits, floats);
+  io::write_npy<half>(folder / "x.npy", {3, 2}, halves);
+  const auto coarse = read().logits;
+  for (std::size_t i = 0; i < floats.size(); ++i) EXPECT_EQ(coarse[i], static_cast<float>(halves[i]));
+  EXPECT_NE(coarse[2], floats[2]);
+  io::write_npy<std::int32_t>(folder / "x.npy", {3, 2}, std::vector<std::int32_t>(6, 1));
+  EXPECT_THROW(read(), FileError);
+  io::write_npy<float>(folder / "x.npy", {6}, floats);
+  EXPECT_THROW(read(), FileError);
 }
 
 TEST(AlignMap, UndoesRotationReflectionAndShift) {

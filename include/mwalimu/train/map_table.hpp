@@ -54,20 +54,42 @@ struct MapTable : eval::LogitTable {
   }
 };
 
+namespace detail {
+
+/// The numbers of a .npy file of 2, 4 or 8 bytes each, rounded to float once.
+inline std::vector<float> read_floats(const std::filesystem::path& path,
+                                      const io::TensorInfo& array) {
+  const auto rounded = [](const auto& values) {
+    std::vector<float> out;
+    out.reserve(values.size());
+    for (const auto value : values) out.push_back(static_cast<float>(value));
+    return out;
+  };
+  if (array.dtype == io::Dtype::f64) return rounded(array.values<double>());
+  if (array.dtype == io::Dtype::f16) return rounded(array.values<half>());
+  require<FileError>(array.dtype == io::Dtype::f32, path.string(),
+                     ": want an N x D matrix of float32, float64 or float16, its elements are ",
+                     io::dtype_name(array.dtype));
+  return array.values<float>();
+}
+
+}  // namespace detail
+
 /// A matrix from a .npy file, and of its rows what `labels` says: a CSV with one line a row, in
 /// their order, and any of the columns image_id, label, predicted, probability, sensor (their names
 /// may start with a capital, as the challenge's do).
+/// @param matrix  float32; float64 and float16 are converted.
 /// @param labels  may be empty: nothing is known, and rows are called by their numbers.
 /// @throws FileError  a file is missing or malformed, or the two do not have the same rows.
 inline MapTable read_map_matrix(const std::filesystem::path& matrix,
                                 const std::filesystem::path& labels) {
   const io::NpyFile file(matrix);
   const auto& array = file.array();
-  require<FileError>(array.shape.size() == 2 && array.dtype == io::Dtype::f32, matrix.string(),
-                     ": want an N x D float32 matrix");
+  require<FileError>(array.shape.size() == 2, matrix.string(), ": want an N x D matrix, got ",
+                     array.shape.size(), " extents");
   MapTable table;
   table.C = array.shape[1];
-  table.logits = array.values<float>();
+  table.logits = detail::read_floats(matrix, array);
   if (labels.empty()) {
     for (std::int64_t i = 0; i < array.shape[0]; ++i) table.id.push_back(std::to_string(i));
     return table;
