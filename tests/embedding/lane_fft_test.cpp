@@ -100,6 +100,32 @@ TEST(LaneFft, RealForwardAndInverse) {
   }
 }
 
+// A sum over pairs is too slow here: a pure tone of frequency k is n at place k and 0 elsewhere, and
+// what goes there and back comes back n times.
+TEST(LaneFft, TonesAtTheLengthsOfWideMaps) {
+  for (const index_t n : {1000, 2160, 4050, 6075, 8000, 8192}) {
+    std::vector<std::vector<Complex>> tones(kLanes, std::vector<Complex>(n)), peaks = tones;
+    std::vector<ComplexLanes> in(n), scratch(n);
+    for (index_t lane = 0; lane < kLanes; ++lane) {
+      const index_t k = lane * (n - 1) / (kLanes - 1);  // 0 and n - 1 among them
+      peaks[lane][k] = static_cast<double>(n);
+      for (index_t j = 0; j < n; ++j) {
+        const double turn = static_cast<double>(j * k % n) / static_cast<double>(n);
+        tones[lane][j] = std::polar(1.0, 2 * std::numbers::pi * turn);
+        in[j].part[0][lane] = static_cast<float>(tones[lane][j].real());
+        in[j].part[1][lane] = static_cast<float>(tones[lane][j].imag());
+        tones[lane][j] *= static_cast<double>(n);
+      }
+    }
+    const LaneFft fft(n);
+    ComplexLanes* spectrum = fft.forward(in.data(), scratch.data());
+    EXPECT_LT(error(spectrum, peaks), kTolerance) << n;
+    ComplexLanes* back =
+        fft.inverse(spectrum, spectrum == in.data() ? scratch.data() : in.data());
+    EXPECT_LT(error(back, tones), kTolerance) << n;
+  }
+}
+
 TEST(LaneFft, FastLengthsAreEvenAndClose) {
   EXPECT_EQ(fast_length(1), 2);
   EXPECT_EQ(fast_length(7), 8);
