@@ -267,6 +267,36 @@ TEST(Tsne, PrecomputedNeighboursAndDistances) {
                        "row 0, column 3 is -1"));
 }
 
+TEST(Tsne, ProbabilitiesOfTheCallers) {
+  // A P that no search and no perplexity made: two rings of six, each point with its two neighbours.
+  const index_t n = 12;
+  Affinities p;
+  p.n = n;
+  p.row_begin = {0};
+  for (index_t i = 0; i < n; ++i) {
+    const index_t ring = i / 6 * 6;
+    std::vector<index_t> next{ring + (i + 1) % 6, ring + (i + 5) % 6};
+    std::sort(next.begin(), next.end());
+    for (const index_t j : next) {
+      p.column.push_back(static_cast<std::int32_t>(j));
+      p.value.push_back(1.0f / 24);
+    }
+    p.row_begin.push_back(static_cast<index_t>(p.column.size()));
+  }
+  std::vector<float> start = normal_points(n, 2, 46);
+  for (float& v : start) v *= 1e-4f;
+  const TsneResult r = optimise(p, initial_state(start), {.early_iterations = 100});
+  EXPECT_NEAR(r.kl, exact_kl(p, Coordinates(r.map, n, 2)), 1e-6 * r.kl);
+  EXPECT_LT(r.kl, std::log(132.0 / 24));  // less than a map in one point has, where all q are equal
+  double within = 0, between = 0;
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t j = 0; j < n; ++j) {
+      (i / 6 == j / 6 ? within : between) += test::square_distance(Points(r.map, n, 2), i, j);
+    }
+  }
+  EXPECT_LT(within / 60, 0.5 * between / 72);
+}
+
 TEST(Tsne, SweepTellsItsCallbackWhichMap) {
   const index_t n = 40, d = 3;
   const std::vector<float> x = normal_points(n, d, 32);
