@@ -10,44 +10,17 @@
 #include <vector>
 
 #include "data/put_file.hpp"
-#include "mwalimu/core/random.hpp"
+#include "data/put_pairs.hpp"
 #include "mwalimu/data/dataset.hpp"
 
 namespace mwalimu::data {
 namespace {
 
+using test::noise;
 using test::put_file;
+using test::put_pairs;
+using test::small_store;
 using test::TempDir;
-
-Image noise(int height, int width, std::uint64_t seed) {
-  Image image(height, width);
-  RandomStream random(seed, Purpose::test);
-  for (auto& p : image.pixels) p = static_cast<std::uint8_t>(random.below(256));
-  return image;
-}
-
-// `n` pairs as PNG files of different shapes, in the challenge's layout.
-Dataset put_pairs(const TempDir& dir, int n) {
-  std::filesystem::create_directories(dir / "images");
-  std::string rows = "Image_id,Label\n";
-  for (int i = 0; i < n; ++i) {
-    for (const char* side : {"", "_rgn"}) {
-      std::string id("p");
-      id.append(std::to_string(i)).append(side).append(".png");
-      write_image(dir / "images" / id, noise(9 + i, 30 - i, rows.size()));
-      rows += id + ",leaf\n";
-    }
-  }
-  put_file(dir, "Train.csv", rows);
-  return load_dataset(dir.path(), Split::train);
-}
-
-StoreOptions options_of(const std::filesystem::path& cache = {}) {
-  StoreOptions options;
-  options.size = 12;
-  options.cache = cache;
-  return options;
-}
 
 std::vector<std::uint8_t> pixels_of(const ImageStore& store) {
   std::vector<std::uint8_t> all;
@@ -78,7 +51,7 @@ Built build(Dataset& data, const StoreOptions& options) {
 TEST(ImageStore, HoldsEveryImageAtOneSize) {
   const TempDir dir;
   Dataset data = put_pairs(dir, 4);
-  const ImageStore store = ImageStore::build(data, options_of());
+  const ImageStore store = ImageStore::build(data, small_store());
   ASSERT_EQ(store.size(), 8);
   EXPECT_EQ(store.height(), 12);
   EXPECT_EQ(store.width(), 12);
@@ -94,7 +67,7 @@ TEST(ImageStore, HoldsEveryImageAtOneSize) {
 TEST(ImageStore, CropTakesTheCentredSquare) {
   const TempDir dir;
   Dataset data = put_pairs(dir, 1);
-  StoreOptions options = options_of();
+  StoreOptions options = small_store();
   options.fit = Fit::crop;
   options.interpolation = Interpolation::bilinear;
   const ImageStore store = ImageStore::build(data, options);
@@ -109,12 +82,12 @@ TEST(ImageStore, ThreadsDoNotChangeItAndProgressCountsUp) {
   const int threads = num_threads();
   std::vector<index_t> counts;
   set_num_threads(3);
-  const auto three = ImageStore::build(data, options_of(), [&](index_t done, index_t total) {
+  const auto three = ImageStore::build(data, small_store(), [&](index_t done, index_t total) {
     EXPECT_EQ(total, 12);
     counts.push_back(done);
   });
   set_num_threads(1);
-  const auto one = ImageStore::build(data, options_of());
+  const auto one = ImageStore::build(data, small_store());
   set_num_threads(threads);
   EXPECT_EQ(pixels_of(one), pixels_of(three));
   EXPECT_EQ(counts, (std::vector<index_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
@@ -123,7 +96,7 @@ TEST(ImageStore, ThreadsDoNotChangeItAndProgressCountsUp) {
 TEST(ImageStore, AnExceptionOfProgressArrives) {
   const TempDir dir;
   Dataset data = put_pairs(dir, 6);
-  EXPECT_THROW(ImageStore::build(data, options_of(),
+  EXPECT_THROW(ImageStore::build(data, small_store(),
                                  [](index_t, index_t) { throw std::logic_error("stop"); }),
                std::logic_error);
 }
@@ -131,7 +104,7 @@ TEST(ImageStore, AnExceptionOfProgressArrives) {
 TEST(ImageStore, TheSecondRunReadsTheCache) {
   const TempDir dir, cache;
   Dataset data = put_pairs(dir, 3);
-  const auto options = options_of(cache / "deep" / "er");
+  const auto options = small_store(cache / "deep" / "er");
   const Built first = build(data, options), second = build(data, options);
   EXPECT_TRUE(first.decoded);
   EXPECT_FALSE(second.decoded);
@@ -143,7 +116,7 @@ TEST(ImageStore, TheSecondRunReadsTheCache) {
 TEST(ImageStore, AChangedImageListOrOptionIsDecodedAgain) {
   const TempDir dir, cache;
   Dataset data = put_pairs(dir, 3);
-  auto options = options_of(cache.path());
+  auto options = small_store(cache.path());
   build(data, options);
   options.size = 13;
   EXPECT_TRUE(build(data, options).decoded);
@@ -171,7 +144,7 @@ TEST(ImageStore, AChangedImageListOrOptionIsDecodedAgain) {
 TEST(ImageStore, ADamagedCacheIsMadeAnew) {
   const TempDir dir, cache;
   Dataset data = put_pairs(dir, 3);
-  const auto options = options_of(cache.path());
+  const auto options = small_store(cache.path());
   const auto pixels = pixels_of(build(data, options).store);
   const auto path = only_file(cache.path());
   const std::string whole = io::read_file(path);
@@ -194,7 +167,7 @@ TEST(ImageStore, AnImageThatDoesNotDecodeIsNamedWithItsRow) {
   put_file(dir, "images/p1.png", "not a picture");
   put_file(dir, "images/p2_rgn.png", "");
   try {
-    ImageStore::build(data, options_of(cache.path()));
+    ImageStore::build(data, small_store(cache.path()));
     FAIL() << "no error";
   } catch (const BadDataError& error) {
     const std::string text = error.what();
@@ -211,7 +184,7 @@ TEST(ImageStore, SkippingDropsBothSidesAndIsCached) {
   const TempDir dir, cache;
   const Dataset all = put_pairs(dir, 3);
   put_file(dir, "images/p1.png", "not a picture");
-  auto options = options_of(cache.path());
+  auto options = small_store(cache.path());
   options.skip_bad = true;
   for (const bool first : {true, false}) {
     Dataset data = all;
@@ -235,7 +208,7 @@ TEST(ImageStore, NothingLeftIsAnError) {
   const TempDir dir;
   Dataset data = put_pairs(dir, 1);
   put_file(dir, "images/p0.png", "");
-  StoreOptions options = options_of();
+  StoreOptions options = small_store();
   options.skip_bad = true;
   EXPECT_THROW(ImageStore::build(data, options), BadDataError);
   Dataset empty;
@@ -248,7 +221,7 @@ TEST(ImageStore, ACacheThatCannotBeMadeIsAnError) {
   const TempDir dir, cache;
   Dataset data = put_pairs(dir, 1);
   put_file(cache, "file", "");
-  EXPECT_THROW(ImageStore::build(data, options_of(cache / "file" / "sub")), FileError);
+  EXPECT_THROW(ImageStore::build(data, small_store(cache / "file" / "sub")), FileError);
 }
 
 TEST(ImageStore, TakesPixelsFromMemory) {

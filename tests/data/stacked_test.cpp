@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/put_file.hpp"
+#include "data/put_pairs.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/data/augment.hpp"
 #include "mwalimu/data/dataset.hpp"
@@ -16,40 +17,10 @@
 namespace mwalimu::data {
 namespace {
 
-using mwalimu::test::TempDir;
-using mwalimu::test::put_file;
-
-Image noise(int height, int width, std::uint64_t seed) {
-  Image image(height, width);
-  RandomStream random(seed, Purpose::test);
-  for (auto& p : image.pixels) p = static_cast<std::uint8_t>(random.below(256));
-  return image;
-}
-
-// `n` plants p0.png, p0_rgn.png, ...; without `rgn` the rgb side alone.
-Dataset put_pairs(const TempDir& dir, int n, bool rgn = true) {
-  std::filesystem::create_directories(dir / "images");
-  std::string rows = "Image_id,Label\n";
-  for (int i = 0; i < n; ++i) {
-    for (const char* side : {"", "_rgn"}) {
-      if (*side != '\0' && !rgn) continue;
-      std::string id("p");
-      id.append(std::to_string(i)).append(side).append(".png");
-      // The two photographs of a pair are of different extents.
-      write_image(dir / "images" / id, noise(14 + (*side != '\0' ? 5 : 0), 20 - i, rows.size()));
-      rows += id + ",leaf\n";
-    }
-  }
-  put_file(dir, "Train.csv", rows);
-  return load_dataset(dir.path(), Split::train);
-}
-
-StoreOptions options_of(const std::filesystem::path& cache = {}) {
-  StoreOptions options;
-  options.size = 12;
-  options.cache = cache;
-  return options;
-}
+using test::put_file;
+using test::put_pairs;
+using test::small_store;
+using test::TempDir;
 
 TEST(StackPairs, AreOneSampleAPlantCalledAsItsRgbImage) {
   const TempDir dir;
@@ -67,7 +38,7 @@ TEST(StackPairs, AreOneSampleAPlantCalledAsItsRgbImage) {
 
 TEST(StackPairs, WantsBothSides) {
   const TempDir dir;
-  mwalimu::test::expect_error<ValueError>([&] { stack_pairs(put_pairs(dir, 2, false)); },
+  test::expect_error<ValueError>([&] { stack_pairs(put_pairs(dir, 2, false)); },
                                           "p0.png has no partner");
 }
 
@@ -75,7 +46,7 @@ TEST(StackedStore, HoldsRgbAndTheThirdChannelOfTheOther) {
   const TempDir dir, cache;
   Dataset data = stack_pairs(put_pairs(dir, 3));
   for (int pass = 0; pass < 2; ++pass) {  // decoded, then from the cache
-    const ImageStore store = ImageStore::build(data, options_of(cache.path()));
+    const ImageStore store = ImageStore::build(data, small_store(cache.path()));
     ASSERT_EQ(store.size(), 3);
     ASSERT_EQ(store.channels(), 4);
     for (index_t i = 0; i < 3; ++i) {
@@ -92,15 +63,15 @@ TEST(StackedStore, HoldsRgbAndTheThirdChannelOfTheOther) {
   // The same RGB files by themselves are another store, with a file of their own.
   Dataset rgb = data;
   for (Sample& sample : rgb.samples) sample.sensor = Sensor::rgb;
-  EXPECT_EQ(ImageStore::build(rgb, options_of(cache.path())).channels(), 3);
+  EXPECT_EQ(ImageStore::build(rgb, small_store(cache.path())).channels(), 3);
 }
 
 TEST(StackedStore, APlantGoesWithEitherSideThatDoesNotDecode) {
   const TempDir dir;
   Dataset data = stack_pairs(put_pairs(dir, 3));
   put_file(dir, "images/p1_rgn.png", "not an image");
-  EXPECT_THROW(ImageStore::build(data, options_of()), BadDataError);
-  StoreOptions options = options_of();
+  EXPECT_THROW(ImageStore::build(data, small_store()), BadDataError);
+  StoreOptions options = small_store();
   options.skip_bad = true;
   EXPECT_EQ(ImageStore::build(data, options).size(), 2);
   EXPECT_EQ(data.size(), 2);
