@@ -1,5 +1,8 @@
-// kernels/pixels: what the kernels of images share: where an output pixel reads its image, and the
-// way out of a canvas of floats, normalised.
+// kernels/pixels: what the kernels of images share: a pixel in registers, where an output pixel
+// reads its image, and the way out of a canvas of floats, normalised.
+//
+// C is the number of channels: 3, or 4 where a pair of sensors is stacked. It is part of a kernel's
+// type: strides are constants, and a pixel of four channels is read and written as one.
 #pragma once
 
 #include <array>
@@ -10,6 +13,51 @@
 #include "simt.cuh"
 
 namespace mwalimu::kernels {
+
+/// R, G, B and, of four, near infra-red.
+template <int C>
+struct Pixel {
+  float values[C];
+
+  __device__ __forceinline__ data::detail::Rgb rgb() const {
+    return {values[0], values[1], values[2]};
+  }
+  /// What an eye sees is replaced.
+  __device__ __forceinline__ void set(data::detail::Rgb p) {
+    values[0] = p.r;
+    values[1] = p.g;
+    values[2] = p.b;
+  }
+  /// x <- f(x, channel) of every channel.
+  template <class F>
+  __device__ __forceinline__ void each(F&& f) {
+#pragma unroll
+    for (int c = 0; c < C; ++c) values[c] = f(values[c], c);
+  }
+};
+
+/// The interleaved pixel at p, which of four channels is aligned as a whole.
+template <int C, class T>
+__device__ __forceinline__ Pixel<C> load_pixel(const T* p) {
+  Pixel<C> pixel;
+  if constexpr (C == 4) {
+    const auto pack = load_pack<4>(p);
+    pixel.each([&](float, int c) { return static_cast<float>(pack[c]); });
+  } else {
+    pixel.each([&](float, int c) { return static_cast<float>(p[c]); });
+  }
+  return pixel;
+}
+template <int C>
+__device__ __forceinline__ void store_pixel(float* p, const Pixel<C>& pixel) {
+  const auto& x = pixel.values;
+  if constexpr (C == 4) {
+    store_pack<4>(p, {x[0], x[1], x[2], x[3]});
+  } else {
+#pragma unroll
+    for (int c = 0; c < C; ++c) p[c] = x[c];
+  }
+}
 
 /// Four neighbouring pixels and the weights between them.
 struct BilinearSource {
@@ -22,10 +70,11 @@ struct BilinearSource {
   }
   /// `at(row, column)` is a pixel.
   template <class At>
-  __device__ __forceinline__ data::detail::Rgb operator()(At&& at) const {
-    const data::detail::Rgb a = at(upper, left), b = at(upper, right);
-    const data::detail::Rgb d = at(lower, left), e = at(lower, right);
-    return {mix(a.r, b.r, d.r, e.r), mix(a.g, b.g, d.g, e.g), mix(a.b, b.b, d.b, e.b)};
+  __device__ __forceinline__ auto operator()(At&& at) const {
+    auto a = at(upper, left);
+    const auto b = at(upper, right), d = at(lower, left), e = at(lower, right);
+    a.each([&](float x, int c) { return mix(x, b.values[c], d.values[c], e.values[c]); });
+    return a;
   }
 };
 
@@ -55,20 +104,28 @@ __device__ __forceinline__ BilinearSource bilinear_source(const data::Projective
   return source;
 }
 
-/// What a kernel takes of a data::Normalisation: the numbers of R, G and B. (Two more floats in a
-/// launch's parameters made the crop kernel spill registers.)
-struct RgbNormalisation {
-  std::array<float, 3> mean, std;
+/// What a kernel takes of a data::Normalisation: the numbers of its channels. (Two more floats in a
+/// launch's parameters made the crop kernel of three channels spill registers.)
+template <int C>
+struct ChannelNormalisation {
+  std::array<float, C> mean, std;
 
-  RgbNormalisation(const data::Normalisation& n) : mean(n.mean), std(n.std) {}
+  ChannelNormalisation(const data::Normalisation& n) {
+    for (int c = 0; c < C; ++c) {
+      mean[static_cast<std::size_t>(c)] = n.mean_of(c);
+      std[static_cast<std::size_t>(c)] = n.std_of(c);
+    }
+  }
 };
 
 /// Channel `channel` of a finished pixel.
-template <class T>
-__device__ __forceinline__ T normalised(float x, int channel, const RgbNormalisation& n) {
-  const float mean = channel == 0 ? n.mean[0] : channel == 1 ? n.mean[1] : n.mean[2];
-  const float std = channel == 0 ? n.std[0] : channel == 1 ? n.std[1] : n.std[2];
-  return narrow<T>((x - mean) / std);
+template <class T, int C>
+__device__ __forceinline__ T normalised(float x, int channel, const ChannelNormalisation<C>& n) {
+  const auto of_channel = [&](const std::array<float, C>& numbers) {
+    if (C == 4 && channel == 3) return numbers[C - 1];
+    return channel == 0 ? numbers[0] : channel == 1 ? numbers[1] : numbers[2];
+  };
+  return narrow<T>((x - of_channel(n.mean)) / of_channel(n.std));
 }
 
 /// N values at index i N of the canvas. Eight of them are two reads of 16 bytes, and every second
@@ -94,9 +151,10 @@ __device__ __forceinline__ void load_values(const float* canvas, int i, float (&
 /// The interleaved values [begin, end) of a canvas, whose first is red, to the same places of
 /// `out`, N at a time; by the whole block. Both ends are multiples of N, the canvas is aligned to
 /// 16 bytes, `out` to a pack.
-template <int N, class T>
+template <int N, class T, int C>
 __device__ __forceinline__ void write_normalised(const float* canvas, int begin, int end,
-                                                 const RgbNormalisation& normalisation, T* out) {
+                                                 const ChannelNormalisation<C>& normalisation,
+                                                 T* out) {
   for (int i = begin / N + static_cast<int>(threadIdx.x); i < end / N;
        i += static_cast<int>(blockDim.x)) {
     float values[N];
@@ -104,10 +162,18 @@ __device__ __forceinline__ void write_normalised(const float* canvas, int begin,
     Pack<T, N> pack;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      pack[j] = normalised<T>(values[j], (i * N + j) % 3, normalisation);
+      pack[j] = normalised<T>(values[j], (i * N + j) % C, normalisation);
     }
     store_pack<N>(out + i * N, pack);
   }
+}
+
+/// @throws ShapeError  a pixel of four bytes cannot be read as one.
+inline void require_whole_pixels(const char* where, const View<const std::uint8_t, 4>& images) {
+  require<ShapeError>(images.dim(3) != 4 ||
+                          (reinterpret_cast<std::uintptr_t>(images.data()) % 4 == 0 &&
+                           images.stride(0) % 4 == 0),
+                      where, ": want images of four channels aligned to 4 bytes");
 }
 
 }  // namespace mwalimu::kernels

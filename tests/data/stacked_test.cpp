@@ -205,6 +205,30 @@ TEST(StackedAugment, AllFourChannelsAreWarpedAndLitAlike) {
   }
 }
 
+// What a device's batches are compared with.
+TEST(StackedBatch, HasTheViewsAndInputsOfEachImage) {
+  const Stack image(20, 20);
+  const StackedByteImage bytes{image.stacked.data(), image.height, image.width};
+  const auto images = Tensor<std::uint8_t>::from(image.stacked, {1, 20, 20, 4});
+  const MultiCropOptions crops = MultiCropOptions::strong("2x6");
+  std::vector<Tensor<float>> groups;
+  multi_crop(crops, 1, 2, images, Tensor<index_t>::zeros({2, 1}), groups);
+  ASSERT_EQ(groups[0].shape(), (Shape{4, 6, 6, 4}));
+  std::vector<float> one(6 * 6 * 4);
+  CropScratch scratch;
+  apply_crop(bytes, draw_crop(crops, 1, 2, 1, 1, 20, 20), crops.normalisation, one.data(), scratch);
+  EXPECT_EQ(groups[0].slice(0, 3, 4).to_vector(), one);  // view 1 of sample 1
+
+  const AugmentOptions options{.size = 6};
+  Tensor<float> inputs;
+  augment(options, {.seed = 5, .step = 6}, images, Tensor<index_t>::zeros({2}), inputs);
+  ASSERT_EQ(inputs.shape(), (Shape{2, 6, 6, 4}));
+  AugmentScratch made;
+  apply_augment(bytes, draw_augment(options, 5, 6, 1, 20, 20), 6, options.normalisation, one.data(),
+                made);
+  EXPECT_EQ(inputs.slice(0, 1, 2).to_vector(), one);
+}
+
 TEST(StackedNormalisation, TheFourthChannelHasNumbersOfItsOwn) {
   PlanarImage image(1, 1, 4);
   for (float& x : image.values()) x = 0.9f;

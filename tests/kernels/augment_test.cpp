@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -80,6 +81,24 @@ TEST(DeviceAugment, MatchesTheHostOnEveryExtent) {
   }
 }
 
+TEST(DeviceAugment, FourChannelsMatchTheHost) {
+  MWALIMU_NEEDS_DEVICE();
+  AugmentOptions options;
+  const auto images = some_images(3, 30, 41, 4);
+  const auto rows = Tensor<index_t>::from({2, 0, 1, 1, 0}, {5});
+  for (const int size : {24, 33, 1}) {
+    options.size = size;
+    const AugmentDraws draws{.seed = 4, .step = 9, .first_sample = 6};
+    expect_inputs_of_the_host<float>(options, draws, images, rows, nullptr, 1);
+    expect_inputs_of_the_host<half>(options, draws, images, rows, nullptr, 0);
+    expect_inputs_of_the_host<bfloat16>(options, draws, images, rows, nullptr, 0);
+  }
+  options.size = 9;  // boxes are shrunk by areas
+  options.scale = {0.3f, 1.0f};
+  expect_inputs_of_the_host<float>(options, {.seed = 4, .step = 9}, some_images(3, 70, 59, 4), rows,
+                                   nullptr, 0);
+}
+
 TEST(DeviceAugment, TestTimePassesKnowImagesByTheirNumbers) {
   MWALIMU_NEEDS_DEVICE();
   AugmentOptions options;
@@ -152,36 +171,47 @@ TEST(DeviceAugment, RefusesWhatDoesNotFit) {
   Tensor<float> inputs;
   EXPECT_THROW(augment(options, {}, images, rows.to(Device::cpu()), inputs), DeviceError);
   EXPECT_THROW(augment(options, {}, images.slice(3, 0, 2), rows, inputs), ShapeError);
+  // A pixel of four channels is one read of four bytes.
+  const auto memory = Tensor<std::uint8_t>::zeros({2 * 9 * 9 * 4 + 1}, Device::cuda());
+  const auto shifted = memory.slice(0, 1, memory.count()).reshape({2, 9, 9, 4});
+  EXPECT_THROW(augment(options, {}, shifted, rows, inputs), ShapeError);
   EXPECT_THROW(augment(options, {}, images, rows, inputs, &two), ShapeError);
   EXPECT_THROW(augment(options, {.pass = -2}, images, rows, inputs), ValueError);
 }
 
 #if defined(MWALIMU_EMULATED)
 
-// The head's Moves line: bytes once from memory, each value written once, 16 bytes a lane.
+// The head's Moves line: bytes once from memory, each value written once, 16 bytes a lane; of four
+// channels a tap is one read, not three.
 TEST(DeviceAugment, MovesWhatTheHeadSays) {
   if (!simt::checks_accesses()) GTEST_SKIP() << "the check flavour counts accesses";
   AugmentOptions options;
   options.size = 32;
-  const auto images = some_images(2, 32, 32).to(Device::cuda());
   const auto rows = Tensor<index_t>::from({1, 0}, {2}).to(Device::cuda());
   const simt::ScopedOptions keep;
   simt::options().traffic = true;
-  Tensor<bfloat16> inputs;
-  simt::reset_traffic();
-  augment(options, {.pass = 0}, images, rows, inputs);
-  const auto& traffic = simt::traffic_of("augment_kernel");
-  SCOPED_TRACE(simt::describe(traffic));
-  const auto written = traffic.of(inputs.data(), 2 * 32 * 32 * 3 * 2);
-  EXPECT_EQ(written.distinct_written, 2u * 32 * 32 * 3 * 2);
-  EXPECT_TRUE(written.each_byte_written_once());
-  EXPECT_EQ(traffic.of(images.data(), 2 * 32 * 32 * 3).distinct_read, 2u * 32 * 32 * 3);
-  EXPECT_TRUE(traffic.without_bank_conflicts());
-  for (const auto& line : traffic.lines) {
-    if (line.shared || !line.write) continue;
-    EXPECT_EQ(line.bytes_per_lane(), 16) << line.line;
-    EXPECT_EQ(line.efficiency(), 1) << line.line;
+  std::array<std::uint64_t, 5> lanes_read{};  // by channels
+  for (const std::uint64_t C : {3u, 4u}) {
+    const auto images = some_images(2, 32, 32, static_cast<index_t>(C)).to(Device::cuda());
+    Tensor<bfloat16> inputs;
+    simt::reset_traffic();
+    augment(options, {.pass = 0}, images, rows, inputs);
+    const auto& traffic = simt::traffic_of("augment_kernel");
+    SCOPED_TRACE(simt::describe(traffic));
+    const auto written = traffic.of(inputs.data(), 2 * 32 * 32 * C * 2);
+    EXPECT_EQ(written.distinct_written, 2 * 32 * 32 * C * 2);
+    EXPECT_TRUE(written.each_byte_written_once());
+    const auto read = traffic.of(images.data(), 2 * 32 * 32 * C);
+    EXPECT_EQ(read.distinct_read, 2 * 32 * 32 * C);
+    EXPECT_TRUE(traffic.without_bank_conflicts());
+    for (const auto& line : traffic.lines) {
+      if (!line.shared && !line.write) lanes_read[C] += line.lanes;
+      if (line.shared || !line.write) continue;
+      EXPECT_EQ(line.bytes_per_lane(), 16) << line.line;
+      EXPECT_EQ(line.efficiency(), 1) << line.line;
+    }
   }
+  EXPECT_EQ(lanes_read[3] - lanes_read[4], 2u * 32 * 32 * 4 * 2);
 }
 
 #endif

@@ -12,13 +12,13 @@
 
 namespace mwalimu::test {
 
-/// (N, H, W, 3): a flat half, another colour in each, and noise below it.
-inline Tensor<std::uint8_t> some_images(index_t N, index_t H, index_t W) {
-  auto images = Tensor<std::uint8_t>::empty({N, H, W, 3});
+/// (N, H, W, C): a flat half, another colour in each, and noise below it.
+inline Tensor<std::uint8_t> some_images(index_t N, index_t H, index_t W, index_t C = 3) {
+  auto images = Tensor<std::uint8_t>::empty({N, H, W, C});
   RandomStream random(7, Purpose::test, static_cast<std::uint64_t>(H),
                       static_cast<std::uint64_t>(W));
   for (auto& byte : images.span()) byte = static_cast<std::uint8_t>(random.bits() >> 24);
-  const index_t values = H * W * 3;
+  const index_t values = H * W * C;
   for (index_t n = 0; n < N; ++n) {
     std::fill_n(images.data() + n * values, values / 2, static_cast<std::uint8_t>(40 * n));
   }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -127,6 +128,26 @@ TEST(DeviceCrops, MatchTheHostAtEverySize) {
   }
 }
 
+TEST(DeviceCrops, OfFourChannelsMatchTheHost) {
+  MWALIMU_NEEDS_DEVICE();
+  const auto images = some_images(4, 20, 33, 4);
+  const auto pairs = Tensor<index_t>::from({2, 0, 3, 1}, {2, 2});
+  for (const char* crops : {"2x24,2x16", "2x17,1x7", "2x1,1x2"}) {
+    MultiCropOptions options = everything(crops);
+    expect_crops_of_the_host<float>(options, images, pairs, 1);
+    expect_crops_of_the_host<float>(with_quirks(options), images, pairs, 0);
+    expect_crops_of_the_host<half>(options, images, pairs, 0);
+    expect_crops_of_the_host<bfloat16>(options, images, pairs, 0);
+  }
+  // The large block, and a canvas that three channels would have in shared memory.
+  const auto one = Tensor<index_t>::from({1, 0}, {1, 2});
+  for (const char* crops : {"2x65", "2x122"}) {
+    MultiCropOptions options = everything(crops);
+    options.jitter = options.blur = 1;
+    expect_crops_of_the_host<bfloat16>(options, some_images(2, 70, 70, 4), one, 0);
+  }
+}
+
 // 65 pixels take the large block, whose chunks of the blur do not end with the view.
 TEST(DeviceCrops, MatchTheHostWithManyThreadsAView) {
   MWALIMU_NEEDS_DEVICE();
@@ -215,6 +236,10 @@ TEST(DeviceCrops, RefuseWhatDoesNotFit) {
   EXPECT_THROW(multi_crop(options, 1, Scalar(2), images, pairs.to(Device::cpu()), groups),
                DeviceError);
   EXPECT_THROW(multi_crop(options, 1, Scalar(2), images.slice(3, 0, 2), pairs, groups), ShapeError);
+  // A pixel of four channels is one read of four bytes.
+  const auto memory = Tensor<std::uint8_t>::zeros({2 * 9 * 9 * 4 + 1}, Device::cuda());
+  const auto shifted = memory.slice(0, 1, memory.count()).reshape({2, 9, 9, 4});
+  EXPECT_THROW(multi_crop(options, 1, Scalar(2), shifted, pairs, groups), ShapeError);
   options.groups[0].size = 2049;
   EXPECT_THROW(multi_crop(options, 1, Scalar(2), images, pairs, groups), ShapeError);
 }
@@ -222,36 +247,41 @@ TEST(DeviceCrops, RefuseWhatDoesNotFit) {
 #if defined(MWALIMU_EMULATED)
 
 // The head's Moves line, on a view that is only cropped: the box's bytes come once from memory,
-// every value is written once, 16 bytes a lane, and shared memory has no bank conflicts.
+// every value is written once, 16 bytes a lane, and shared memory has no bank conflicts; of four
+// channels a tap is one read, not three.
 TEST(DeviceCrops, MoveWhatTheHeadSays) {
   if (!simt::checks_accesses()) GTEST_SKIP() << "the check flavour counts accesses";
   MultiCropOptions options = MultiCropOptions::study("2x32");
   options.groups[0].scale = {1, 1};
   options.aspect = {1, 1};
   options.flip = options.jitter = options.gray = options.blur = options.rotate = 0;
-  const auto images = some_images(2, 32, 32).to(Device::cuda());
   const auto pairs = Tensor<index_t>::from({1, 0}, {1, 2}).to(Device::cuda());
   const simt::ScopedOptions keep;
   simt::options().traffic = true;
-  for (const bool blurred : {false, true}) {
+  std::array<std::uint64_t, 5> lanes_read{};  // by channels
+  for (const auto& [C, blurred] :
+       {std::pair<std::uint64_t, bool>{3, false}, {3, true}, {4, false}, {4, true}}) {
+    const auto images = some_images(2, 32, 32, static_cast<index_t>(C)).to(Device::cuda());
     options.blur = blurred ? 1 : 0;
     std::vector<Tensor<bfloat16>> views;
     simt::reset_traffic();
     multi_crop(options, 1, Scalar(2), images, pairs, views);
     const auto& traffic = simt::traffic_of("crop_kernel");
     SCOPED_TRACE(simt::describe(traffic));
-    const auto written = traffic.of(views[0].data(), 2 * 32 * 32 * 3 * 2);
-    EXPECT_EQ(written.distinct_written, 2u * 32 * 32 * 3 * 2);
+    const auto written = traffic.of(views[0].data(), 2 * 32 * 32 * C * 2);
+    EXPECT_EQ(written.distinct_written, 2 * 32 * 32 * C * 2);
     EXPECT_TRUE(written.each_byte_written_once());
-    const auto read = traffic.of(images.data(), 2 * 32 * 32 * 3);
-    EXPECT_EQ(read.distinct_read, 2u * 32 * 32 * 3);
+    const auto read = traffic.of(images.data(), 2 * 32 * 32 * C);
+    EXPECT_EQ(read.distinct_read, 2 * 32 * 32 * C);
     EXPECT_EQ(traffic.shared_wavefronts, traffic.ideal_shared_wavefronts);
     for (const auto& line : traffic.lines) {
+      if (!line.shared && !line.write) lanes_read[C] += line.lanes;
       if (line.shared || !line.write) continue;
       EXPECT_EQ(line.bytes_per_lane(), 16) << line.line;
       EXPECT_EQ(line.efficiency(), 1) << line.line;
     }
   }
+  EXPECT_EQ(lanes_read[3] - lanes_read[4], 2u * (2 * 32 * 32 * 4 * 2));  // blurred and not
 }
 
 #endif

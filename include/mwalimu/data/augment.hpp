@@ -221,10 +221,10 @@ struct AugmentDraws {
 /// Inputs of a whole batch: inputs[r] <- apply_augment of images[rows[r]] with the draws'
 /// parameters.
 ///
-/// @param images   (N, height, width, 3) bytes
+/// @param images   (N, height, width, C) bytes, C = 3 or 4
 /// @param rows     (B) rows of `images`, 0 <= row < N (whoever fills them checks: a kernel cannot)
 /// @param samples  (B) numbers that the draws know the images by; (0): see AugmentDraws
-/// @param inputs   (B, size, size, 3) normalised, overwritten; the side is theirs, not the options'
+/// @param inputs   (B, size, size, C) normalised, overwritten; the side is theirs, not the options'
 /// @throws ShapeError  extents disagree.
 template <Real T>
 void augment(Cpu, const AugmentOptions& options, const AugmentDraws& draws,
@@ -255,11 +255,12 @@ void check_augment(const AugmentDraws& draws, View<const std::uint8_t, 4> images
   require<ValueError>(draws.pass >= AugmentDraws::kTraining,
                       "augment: want a pass of at least 0, got ", draws.pass);
   require_images("augment", images);
-  const index_t B = rows.dim(0), S = inputs.dim(1);
-  require<ShapeError>(inputs.dim(0) == B && S >= 1 && inputs.dim(2) == S && inputs.dim(3) == 3 &&
+  const index_t B = rows.dim(0), S = inputs.dim(1), C = images.dim(3);
+  require<ShapeError>(inputs.dim(0) == B && S >= 1 && inputs.dim(2) == S && inputs.dim(3) == C &&
                           inputs.is_contiguous(),
-                      "augment: want dense square inputs of ", B, " rows, got (", inputs.dim(0),
-                      ", ", S, ", ", inputs.dim(2), ", ", inputs.dim(3), ")");
+                      "augment: want dense square inputs of ", B, " rows and ", C,
+                      " channels, got (", inputs.dim(0), ", ", S, ", ", inputs.dim(2), ", ",
+                      inputs.dim(3), ")");
   require<ShapeError>(samples.dim(0) == B || samples.dim(0) == 0, "augment: want ", B,
                       " sample numbers or none, got ", samples.dim(0));
 }
@@ -275,13 +276,15 @@ void augment(Cpu, const AugmentOptions& options, const AugmentDraws& draws,
   const auto size = static_cast<int>(inputs.dim(1));
   parallel_for(rows.dim(0), 1, [&](index_t begin, index_t end) {
     AugmentScratch scratch;
-    std::vector<float> made(static_cast<std::size_t>(size) * static_cast<std::size_t>(size) * 3);
+    std::vector<float> made(static_cast<std::size_t>(inputs.stride(0)));
     for (index_t r = begin; r < end; ++r) {
       const index_t sample = samples.dim(0) == 0 ? draws.first_sample + r : samples(r);
       const AugmentParameters p =
           detail::draw_input(options, draws, static_cast<std::uint64_t>(sample), H, W);
-      const ByteImage image{images.data() + rows(r) * images.stride(0), H, W};
-      apply_augment(image, p, size, options.normalisation, made.data(), scratch);
+      detail::with_channels(images.dim(3), [&](auto C) {
+        const BasicByteImage<C> image{images.data() + rows(r) * images.stride(0), H, W};
+        apply_augment(image, p, size, options.normalisation, made.data(), scratch);
+      });
       T* out = inputs.data() + r * inputs.stride(0);
       for (const float x : made) *out++ = convert<T>(x);
     }
@@ -298,7 +301,7 @@ void augment(const AugmentOptions& options, const AugmentDraws& draws,
   const Device device = images.device();
   require<DeviceError>(device == rows.device() && (!samples || device == samples->device()),
                        "augment: images on ", device, ", but rows or samples elsewhere");
-  const Shape shape{rows.count(), options.size, options.size, 3};
+  const Shape shape{rows.count(), options.size, options.size, images.dim(3)};
   if (!(inputs.shape() == shape && inputs.device() == device)) {
     inputs = Tensor<T>::empty(shape, device);
   }

@@ -198,11 +198,11 @@ void draw_crops(Place on, const CropRule& rule, std::uint64_t seed, Scalar step,
 ///
 /// @param step          of the run; may lie on the device, so that a captured graph draws anew at
 ///                      every replay
-/// @param images        (N, height, width, 3) bytes
+/// @param images        (N, height, width, C) bytes, C = 3 or 4
 /// @param pairs         (B, 2) rows of `images`: each sample's two sensors, 0 <= row < N (whoever
 ///                      fills them checks: a kernel cannot). Strides may be 0: one sensor.
 /// @param first_sample  the draws' number of row 0
-/// @param views         (count B, size, size, 3) normalised, overwritten
+/// @param views         (count B, size, size, C) normalised, overwritten
 /// @throws ShapeError   extents disagree.
 template <Real T>
 void crop_group(Cpu, const CropRule& rule, const Normalisation& normalisation, std::uint64_t seed,
@@ -218,14 +218,14 @@ namespace detail {
 template <Real T>
 void check_crop_group(const CropRule& rule, View<const std::uint8_t, 4> images,
                       View<const index_t, 2> pairs, View<T, 4> views) {
-  const index_t S = rule.size, B = pairs.dim(0);
+  const index_t S = rule.size, B = pairs.dim(0), C = images.dim(3);
   require_images("crops", images);
   require<ShapeError>(pairs.dim(1) == 2 && views.dim(0) == rule.count * B && views.dim(1) == S &&
-                          views.dim(2) == S && views.dim(3) == 3 && views.stride(3) == 1 &&
-                          views.stride(2) == 3 && views.stride(1) == 3 * S &&
-                          views.stride(0) == 3 * S * S,
-                      "crops: want dense views (", rule.count, " B, ", S, ", ", S,
-                      ", 3) of pairs (B, 2), got (", views.dim(0), ", ", views.dim(1), ", ",
+                          views.dim(2) == S && views.dim(3) == C && views.stride(3) == 1 &&
+                          views.stride(2) == C && views.stride(1) == C * S &&
+                          views.stride(0) == C * S * S,
+                      "crops: want dense views (", rule.count, " B, ", S, ", ", S, ", ", C,
+                      ") of pairs (B, 2), got (", views.dim(0), ", ", views.dim(1), ", ",
                       views.dim(2), ", ", views.dim(3), ") and (", B, ", ", pairs.dim(1), ")");
 }
 
@@ -246,14 +246,17 @@ void crop_group(Cpu, const CropRule& rule, const Normalisation& normalisation, s
       const CropParameters p =
           draw_crop(rule, seed, static_cast<std::uint64_t>(step.load()),
                     static_cast<std::uint64_t>(first_sample + row), static_cast<int>(i / B), H, W);
-      const ByteImage image{images.data() + pairs(row, p.sensor) * images.stride(0), H, W};
       T* out = views.data() + i * values;
-      if constexpr (std::is_same_v<T, float>) {
-        apply_crop(image, p, normalisation, out, scratch, rule.normalise_first);
-      } else {
-        apply_crop(image, p, normalisation, made.data(), scratch, rule.normalise_first);
-        for (const float x : made) *out++ = convert<T>(x);
-      }
+      detail::with_channels(images.dim(3), [&](auto C) {
+        const BasicByteImage<C> image{images.data() + pairs(row, p.sensor) * images.stride(0), H,
+                                      W};
+        if constexpr (std::is_same_v<T, float>) {
+          apply_crop(image, p, normalisation, out, scratch, rule.normalise_first);
+        } else {
+          apply_crop(image, p, normalisation, made.data(), scratch, rule.normalise_first);
+          for (const float x : made) *out++ = convert<T>(x);
+        }
+      });
     }
   });
 }
@@ -261,7 +264,7 @@ void crop_group(Cpu, const CropRule& rule, const Normalisation& normalisation, s
 /// All views of a batch, a tensor a group, on the images' device: what a trainer calls. Tensors of
 /// `groups` that have the right shape and device are overwritten, others are made anew.
 ///
-/// @param images  (N, height, width, 3); pairs (B, 2) or, for one sensor, (B, 1); see crop_group.
+/// @param images  (N, height, width, C); pairs (B, 2) or, for one sensor, (B, 1); see crop_group.
 template <Real T>
 void multi_crop(const MultiCropOptions& options, std::uint64_t seed, Scalar step,
                 const Tensor<std::uint8_t>& images, const Tensor<index_t>& pairs,
@@ -276,7 +279,7 @@ void multi_crop(const MultiCropOptions& options, std::uint64_t seed, Scalar step
   groups.resize(options.groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const CropRule rule = crop_rule(options, g);
-    const Shape shape{rule.count * pairs.dim(0), rule.size, rule.size, 3};
+    const Shape shape{rule.count * pairs.dim(0), rule.size, rule.size, images.dim(3)};
     if (!(groups[g].shape() == shape && groups[g].device() == images.device())) {
       groups[g] = Tensor<T>::empty(shape, images.device());
     }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -118,14 +119,19 @@ inline void require_pixels(const char* where, const PlanarImage& image) {
                       ": want an image of at least 1 x 1 pixel, got an empty one");
 }
 
-// Stacked images, as a device has them.
+// The images of a batch, as a device has them.
 inline void require_images(const char* where, const View<const std::uint8_t, 4>& images) {
+  const index_t C = images.dim(3);
   require<ShapeError>(images.dim(0) >= 1 && images.dim(1) >= 1 && images.dim(2) >= 1 &&
-                          images.dim(3) == 3 && images.stride(3) == 1 && images.stride(2) == 3 &&
-                          images.stride(1) == 3 * images.dim(2),
-                      where, ": want images (N, height, width, 3) of dense pixels, got (",
-                      images.dim(0), ", ", images.dim(1), ", ", images.dim(2), ", ", images.dim(3),
-                      ")");
+                          (C == 3 || C == 4) && images.stride(3) == 1 && images.stride(2) == C &&
+                          images.stride(1) == C * images.dim(2),
+                      where, ": want images (N, height, width, 3 or 4) of dense pixels, got (",
+                      images.dim(0), ", ", images.dim(1), ", ", images.dim(2), ", ", C, ")");
+}
+// f(std::integral_constant<int, C>) for the C = 3 or 4 channels that require_images lets through.
+template <class F>
+void with_channels(index_t channels, F&& f) {
+  channels == 4 ? f(std::integral_constant<int, 4>{}) : f(std::integral_constant<int, 3>{});
 }
 
 // The two kinds of source, read alike: extents, a channel of a pixel, and what stands for 1.
