@@ -20,6 +20,7 @@
 #include "mwalimu/report/base64.hpp"
 #include "mwalimu/report/html.hpp"
 #include "mwalimu/report/map_page_script.hpp"
+#include "mwalimu/report/map_page_style.hpp"
 #include "mwalimu/report/map_points.hpp"
 #include "mwalimu/report/sprite_sheets.hpp"
 #include "mwalimu/report/svg.hpp"
@@ -221,7 +222,7 @@ inline std::string map_page_html(const MapPage& page) {
          "id=\"map-data\">";
   map += detail::script_safe(data);
   map += "</script>\n<script>";
-  map += detail::kMapScript;
+  for (const std::string_view part : detail::kMapScript) map += part;
   map += "</script>\n";
   html.markup(map);
   if (!page.paragraphs.empty() || !page.tables.empty()) html.section(page.findings);
