@@ -1,5 +1,12 @@
 // gpu/linear: the affine map of each row on a CUDA device, by gpu/matmul. The bias' gradient is a kernel
 // of ours.
+//
+// A ReLU behind it is not fused (CUBLASLT_EPILOGUE_RELU_AUX). One layer has a ReLU right behind it, the
+// first of the classifier's head, (B, 512). At B = 256 in float that is 1 MB to read and write, 0.2 us
+// of an H200's 4.8 TB/s by its data sheet, so what could be saved is the launch, one of about a thousand
+// in a step's graph. And only forward: behind the ReLU is a batch norm, not a product that could take
+// over the derivative (CUBLASLT_EPILOGUE_DRELU), so backward stays a kernel, and reads the sign from y
+// where the library would keep a mask. Not measured.
 #pragma once
 
 #include <type_traits>
