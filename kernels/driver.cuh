@@ -8,20 +8,19 @@
 #include <mutex>
 #include <optional>
 
+#include "mwalimu/gpu/cuda_status.hpp"
 #include "mwalimu/gpu/driver.hpp"
 #include "mwalimu/gpu/stream.hpp"
 
 namespace mwalimu::gpu {
 namespace detail {
 
-/// @throws CudaError  with the call's name, the device and CUDA's own text.
+/// check_cuda() for this thread's device.
 inline void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   int device = -1;
   (void)cudaGetDevice(&device);
-  (void)cudaGetLastError();  // an error that is not sticky must not be reported twice
-  mwalimu::detail::fail<CudaError>(call, ": ", cudaGetErrorString(status), " (",
-                                   cudaGetErrorName(status), ") on cuda:", device);
+  check_cuda(status, call, device);
 }
 
 // Allocation is allowed while the thread captures a graph: it is no work on a stream.
@@ -64,10 +63,11 @@ std::string BasicDriver<T>::why_no_device() {
 
 template <class T>
 const DeviceInfo& BasicDriver<T>::info(int device) {
+  require_device(device);
   static std::mutex mutex;
   static std::array<std::optional<DeviceInfo>, kMaxDevices> known;
   const std::lock_guard lock(mutex);
-  auto& entry = known.at(static_cast<std::size_t>(device));
+  auto& entry = known[static_cast<std::size_t>(device)];
   if (!entry) {
     cudaDeviceProp properties{};
     detail::check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");

@@ -14,7 +14,9 @@
 #include "mwalimu/core/types.hpp"
 #include "simt.cuh"
 
-#if !defined(__CUDACC__)
+#if defined(__CUDACC__)
+#include "mwalimu/gpu/select_device.hpp"
+#else
 #include "emulated/stream.hpp"
 #endif
 
@@ -47,12 +49,9 @@ inline bool synchronous() {
 }
 
 inline void check_launch(Gpu on, const char* name, cudaError_t status, const LaunchConfig& config) {
-  if (status == cudaSuccess) return;
-  mwalimu::detail::fail<CudaError>(
-      name, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ") on cuda:",
-      on.device, ", grid (", config.grid.x, ", ", config.grid.y, ", ", config.grid.z, "), block (",
-      config.block.x, ", ", config.block.y, ", ", config.block.z, "), ", config.shared_bytes,
-      " bytes of shared memory");
+  gpu::check_cuda(status, name, on.device, ", grid (", config.grid.x, ", ", config.grid.y, ", ",
+                  config.grid.z, "), block (", config.block.x, ", ", config.block.y, ", ",
+                  config.block.z, "), ", config.shared_bytes, " bytes of shared memory");
 }
 
 template <class Start>
@@ -68,7 +67,8 @@ void launch_with(Gpu on, const char* name, const LaunchConfig& config, Start&& s
 }  // namespace detail
 
 /// Queues kernel(args...) on the place's stream.
-/// @throws CudaError  the driver refused: its text, the kernel's name, grid and block.
+/// @throws CudaError    the driver refused: its text, the kernel's name, grid and block.
+/// @throws DeviceError  the same, where the device has no room for the kernel.
 template <class... P, class... A>
 void launch(Gpu on, const char* name, void (*kernel)(P...), const LaunchConfig& config,
             const A&... args) {
@@ -92,7 +92,7 @@ void launch_cooperative(Gpu on, const char* name, void (*kernel)(P...), const La
 template <class... P>
 index_t max_cooperative_blocks(Gpu on, void (*kernel)(P...), int threads,
                                std::size_t shared_bytes) {
-  require<CudaError>(cudaSetDevice(on.device) == cudaSuccess, "no device cuda:", on.device);
+  gpu::select_device(on.device);
   return simt::max_cooperative_blocks(kernel, threads, shared_bytes);
 }
 

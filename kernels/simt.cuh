@@ -103,7 +103,7 @@ int max_cooperative_blocks(void (*kernel)(P...), int threads, std::size_t shared
     status = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes);
   }
   require<CudaError>(status == cudaSuccess, "max_cooperative_blocks: ", cudaGetErrorString(status),
-                     " (", cudaGetErrorName(status), ")");
+                     " (", cudaGetErrorName(status), ") on cuda:", device);
   return multiprocessors * blocks;
 }
 

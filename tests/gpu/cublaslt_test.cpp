@@ -111,10 +111,10 @@ TEST(CublasLtErrors, NameCallAndReason) {
   test::expect_error<CublasError>([] { Description d(problem("int32", "int32")); },
                                   "no product of int32");
   if (Driver::device_count() > 0) GTEST_SKIP() << "the rest is what is said without a device";
-  test::expect_error<CudaError>(
+  test::expect_error<DeviceError>(
       [] { Device::of(0).multiply({}, problem("float32", "float32"), nullptr, nullptr, nullptr,
                                   nullptr); },
-      "cudaSetDevice(0): ");
+      "no CUDA device: ");
 }
 
 }  // namespace

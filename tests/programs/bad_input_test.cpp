@@ -150,7 +150,21 @@ TEST_F(BadInput, WrongOptionValues) {
   expect_refusal(pretrain({"--width", "7"}), {"width", "7"});
   expect_refusal(pretrain({"--pairs", "on"}), {"--pairs on", "--pairs off"});
   expect_refusal(pretrain({"--lerning-rate", "1"}), {"--lerning-rate"});
-  expect_refusal(pretrain({"--device", "cuda"}), {"--device cuda"});
+}
+
+// Of a build without CUDA, and of one with it on a machine that has no device.
+TEST_F(BadInput, WithoutADeviceCudaIsRefusedAndAutoIsTheCpu) {
+  const auto diverging = pretrain({"--device", "auto", "--lr", "1e30", "--schedule", "constant"});
+  const std::string said = run(diverging).out;
+  if (said.find("device: cuda") != said.npos) GTEST_SKIP() << "there is a device: " << said;
+  const auto begin = said.find("device: cpu ("), end = said.find(')', begin);
+  ASSERT_NE(begin, said.npos) << said;
+  const std::string why = said.substr(begin + 13, end - begin - 13);
+  EXPECT_TRUE(why == "this build has no CUDA" || why.starts_with("no CUDA device: ")) << said;
+  EXPECT_EQ(said.find("device: ", end), said.npos) << "said twice: " << said;
+  fs::remove_all(out());
+  expect_refusal(pretrain({"--device", "cuda"}),
+                 {"--device cuda: ", why.c_str(), "; use --device cpu or auto"});
 }
 
 TEST_F(BadInput, DivergenceStopsWithAReason) {

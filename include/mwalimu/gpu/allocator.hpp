@@ -54,7 +54,9 @@ struct PinnedMemory {
 using PinnedPool = CachingPool<PinnedMemory>;
 
 /// The pool of the device's tensors outside of graphs. Never destroyed, as CachingAllocator.
+/// @throws DeviceError  there is no such device.
 inline DevicePool& device_pool(int device) {
+  require_device(device);
   static auto* pools = [] {
     auto* all = new std::array<std::unique_ptr<DevicePool>, kMaxDevices>;
     for (int i = 0; i < kMaxDevices; ++i) {

@@ -55,6 +55,7 @@ class DeviceStore {
     require<ValueError>(store_.channels() == 3,
                         "--input stacked: a GPU makes inputs of three channels only; train with "
                         "--device cpu");
+    const StreamHandle stream = gpu_place(device).stream;  // there is such a device
     const auto bytes = static_cast<std::size_t>(store_.size()) * image_bytes();
     if (placement == StorePlacement::automatic) {
       const bool fits = bytes <= Driver::free_memory(device.index) / 2;
@@ -63,7 +64,6 @@ class DeviceStore {
     if (placement == StorePlacement::host) return;
     images_ =
         Tensor<std::uint8_t>::empty({store_.size(), store_.height(), store_.width(), 3}, device);
-    const StreamHandle stream = gpu_place(device).stream;
     // Images that follow each other on the host, all of them as a rule, go in one copy.
     for (index_t begin = 0; begin < store_.size();) {
       const std::uint8_t* first = store_.image(begin).data();

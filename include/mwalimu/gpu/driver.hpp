@@ -36,7 +36,8 @@ struct DeviceInfo {
 };
 
 /// Static functions of one class template, so that they need no definition where they are declared.
-/// Every function that can fail throws CudaError with the call's name, the device and CUDA's text.
+/// Every function that can fail throws CudaError with the call's name, the device and CUDA's text,
+/// or DeviceError with the same where the device is not there or has no room.
 template <class = void>
 struct BasicDriver {
   /// Devices that a kernel can run on; 0 where there is no driver, no device or no permission.

@@ -1,17 +1,15 @@
 // gpu/select_device: the device that this thread's calls of CUDA's libraries mean.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
-#include "mwalimu/core/check.hpp"
+#include "mwalimu/gpu/cuda_status.hpp"
+#include "mwalimu/gpu/stream.hpp"
 
 namespace mwalimu::gpu {
 
-/// @throws CudaError  no such device.
+/// @throws DeviceError  there is no such device.
 inline void select_device(int device) {
-  const cudaError_t status = cudaSetDevice(device);
-  require<CudaError>(status == cudaSuccess, "cudaSetDevice(", device, "): ",
-                     cudaGetErrorString(status));
+  require_device(device);
+  check_cuda(cudaSetDevice(device), "cudaSetDevice", device);
 }
 
 }  // namespace mwalimu::gpu

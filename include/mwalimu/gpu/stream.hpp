@@ -14,10 +14,22 @@ namespace mwalimu::gpu {
 /// Devices that one program may use.
 inline constexpr int kMaxDevices = 64;
 
+/// @throws DeviceError  there is no such device; where there is none at all, why.
+inline void require_device(int device) {
+  const int count = Driver::device_count();
+  if (device >= 0 && device < count) [[likely]] return;
+  require<DeviceError>(count == 0, "no device cuda:", device, "; this machine has ", count);
+  mwalimu::detail::fail<DeviceError>("no CUDA device: ", Driver::why_no_device(), "; use the cpu");
+}
+
 /// An order of work on one device. Never CUDA's default stream, which waits for all others.
 class Stream {
  public:
-  explicit Stream(int device) : device_(device), handle_(Driver::create_stream(device)) {}
+  /// @throws DeviceError  there is no such device.
+  explicit Stream(int device) : device_(device) {
+    require_device(device);
+    handle_ = Driver::create_stream(device);
+  }
   ~Stream() { Driver::destroy_stream(handle_); }
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -28,15 +40,18 @@ class Stream {
 
  private:
   int device_;
-  StreamHandle handle_;
+  StreamHandle handle_ = nullptr;
 };
 
 /// A point in a stream's work.
 class Event {
  public:
   enum class Kind { order, timed };
-  explicit Event(int device, Kind kind = Kind::order)
-      : handle_(Driver::create_event(device, kind == Kind::timed)) {}
+  /// @throws DeviceError  there is no such device.
+  explicit Event(int device, Kind kind = Kind::order) {
+    require_device(device);
+    handle_ = Driver::create_event(device, kind == Kind::timed);
+  }
   ~Event() {
     if constexpr (kCuda) {  // else nobody has made one, and nothing is there to link
       if (handle_ != nullptr) Driver::destroy_event(handle_);
@@ -58,7 +73,7 @@ class Event {
   }
 
  private:
-  EventHandle handle_;
+  EventHandle handle_ = nullptr;
 };
 
 namespace detail {
@@ -76,9 +91,7 @@ inline StreamHandle process_stream(int device) {
   const std::lock_guard lock(mutex);
   StreamHandle& stream = streams[static_cast<std::size_t>(device)];
   if (stream == nullptr) {
-    const int count = Driver::device_count();
-    require<DeviceError>(count > 0, "no CUDA device: ", Driver::why_no_device(), "; use the cpu");
-    require<DeviceError>(device < count, "no device cuda:", device, "; this machine has ", count);
+    require_device(device);
     stream = Driver::create_stream(device);
   }
   return stream;
