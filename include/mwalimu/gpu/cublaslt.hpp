@@ -155,14 +155,12 @@ class Device {
     const bool wide = problem.type == "float64";
     const double one_wide = 1, beta_wide = problem.accumulate ? 1 : 0;
     const float one = 1, beta = problem.accumulate ? 1 : 0;
-    const cublasStatus_t status = cublasLtMatmul(
-        handle_, description.operation(), wide ? static_cast<const void*>(&one_wide) : &one, a,
-        description.a(), b, description.b(), wide ? static_cast<const void*>(&beta_wide) : &beta, d,
-        description.d(), d, description.d(), &algorithm->algo, workspace.get(),
-        algorithm->workspaceSize, on.stream);
-    require<CublasError>(status == CUBLAS_STATUS_SUCCESS, "matmul ", problem, " on cuda:",
-                         on.device, ": cublasLtMatmul: ", cublasLtGetStatusName(status), ": ",
-                         cublasLtGetStatusString(status), " (cuBLASLt ", cublasLtGetVersion(), ")");
+    check("cublasLtMatmul",
+          cublasLtMatmul(handle_, description.operation(),
+                         wide ? static_cast<const void*>(&one_wide) : &one, a, description.a(), b,
+                         description.b(), wide ? static_cast<const void*>(&beta_wide) : &beta, d,
+                         description.d(), d, description.d(), &algorithm->algo, workspace.get(),
+                         algorithm->workspaceSize, on.stream));
     return true;
   }
 
@@ -191,9 +189,7 @@ class Device {
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
         handle_, description.operation(), description.a(), description.b(), description.d(),
         description.d(), preference.get(), 1, &result, &found);
-    require<CublasError>(status == CUBLAS_STATUS_SUCCESS || status == CUBLAS_STATUS_NOT_SUPPORTED,
-                         "matmul ", problem, ": cublasLtMatmulAlgoGetHeuristic: ",
-                         cublasLtGetStatusName(status), ": ", cublasLtGetStatusString(status));
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) check("cublasLtMatmulAlgoGetHeuristic", status);
     const bool usable = status == CUBLAS_STATUS_SUCCESS && found > 0 &&
                         result.state == CUBLAS_STATUS_SUCCESS;
     return algorithms_.emplace(problem, usable ? Algorithm(result) : std::nullopt).first->second;
@@ -211,7 +207,12 @@ namespace mwalimu::gpu {
 template <class X>
 bool BasicMultiplication<X>::run(Gpu on, const MatmulProblem& problem, const void* a,
                                  const void* b, const void* bias, void* d) {
-  return cublaslt::Device::of(on.device).multiply(on, problem, a, b, bias, d);
+  try {
+    return cublaslt::Device::of(on.device).multiply(on, problem, a, b, bias, d);
+  } catch (const CublasError& error) {
+    mwalimu::detail::fail<CublasError>("matmul ", problem, " on cuda:", on.device, ": ",
+                                       error.what());
+  }
 }
 
 }  // namespace mwalimu::gpu

@@ -121,7 +121,9 @@ namespace mwalimu::gpu {
 template <class X>
 void BasicConvolution<X>::run(Gpu on, const ConvProblem& problem, const void* x, const void* weight,
                               const void* out) {
-  cudnn::Device::of(on.device).convolve(on, problem, x, weight, out);
+  cudnn::in_context(mwalimu::detail::concatenate("conv2d on cuda:", on.device), [&] {
+    cudnn::Device::of(on.device).convolve(on, problem, x, weight, out);
+  });
 }
 
 }  // namespace mwalimu::gpu
