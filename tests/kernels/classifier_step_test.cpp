@@ -33,6 +33,19 @@ TEST(DeviceClassifierStep, TrainsAsTheHostDoes) {
   }
 }
 
+TEST(DeviceClassifierStep, StackedPairsTrainAsOnTheHost) {
+  MWALIMU_NEEDS_DEVICE();
+  auto on_host = small_options(), on_device = small_options(Device::cuda());
+  on_host.mixup = on_device.mixup = 0.4;
+  const test::Trained want = test::trained_with(on_host, 4), got = test::trained_with(on_device, 4);
+  ASSERT_EQ(got.epochs.size(), want.epochs.size());
+  for (std::size_t e = 0; e < want.epochs.size(); ++e) {
+    EXPECT_NEAR(got.epochs[e].train_loss, want.epochs[e].train_loss, 1e-3);
+    EXPECT_NEAR(got.epochs[e].valid_loss, want.epochs[e].valid_loss, 1e-2);
+  }
+  EXPECT_LT(test::distance(got.parameters, want.parameters), 1e-3);
+}
+
 TEST(DeviceClassifierStep, AGraphChangesNoBit) {
   MWALIMU_NEEDS_DEVICE();
   auto options = small_options(Device::cuda());

@@ -21,10 +21,10 @@ using test::bits, test::pixel_tolerance, test::relative_difference, test::some_i
 
 constexpr index_t kImages = 7, kHeight = 10, kWidth = 12;
 
-data::ImageStore some_store() {
-  const auto images = some_images(kImages, kHeight, kWidth);
+data::ImageStore some_store(int channels = 3) {
+  const auto images = some_images(kImages, kHeight, kWidth, channels);
   return data::ImageStore::from_pixels({images.span().begin(), images.span().end()}, kHeight,
-                                       kWidth);
+                                       kWidth, channels);
 }
 
 /// Pairs of a step: two images each, from a sampler, some of them twice in a batch.
@@ -47,16 +47,16 @@ TEST(StorePlacement, HasThreeNames) {
 
 TEST(DeviceStore, LiesOnTheDeviceWhereItFits) {
   MWALIMU_NEEDS_DEVICE();
-  const DeviceStore store(some_store(), Device::cuda());
-  ASSERT_TRUE(store.resident());
-  EXPECT_EQ(store.images().to_vector(), some_images(kImages, kHeight, kWidth).to_vector());
+  for (const int channels : {3, 4}) {
+    const DeviceStore store(some_store(channels), Device::cuda());
+    ASSERT_TRUE(store.resident());
+    EXPECT_EQ(store.images().dim(3), channels);
+    EXPECT_EQ(store.images().to_vector(),
+              some_images(kImages, kHeight, kWidth, channels).to_vector());
+  }
   EXPECT_FALSE(DeviceStore(some_store(), Device::cuda(), StorePlacement::host).resident());
   EXPECT_THROW(DeviceStore(some_store(), Device::cpu()), DeviceError);
   EXPECT_THROW(DeviceStore(data::ImageStore(), Device::cuda()), ValueError);
-  // Kernels make inputs of three channels: stacked pairs are refused, not misread.
-  const auto stacked =
-      data::ImageStore::from_pixels(std::vector<std::uint8_t>(2 * 3 * 4 * 4), 3, 4, 4);
-  EXPECT_THROW(DeviceStore(stacked, Device::cuda()), ValueError);
 }
 
 // Where samples were left out, images do not follow each other in the host's memory.
@@ -122,6 +122,26 @@ TEST(BatchFeed, EveryPlacementGivesTheHostsCrops) {
       }
       EXPECT_FALSE(feed.next());
       EXPECT_FALSE(feed.next());
+    }
+  }
+}
+
+TEST(BatchFeed, BringsStackedPairsFromEveryPlacement) {
+  MWALIMU_NEEDS_DEVICE();
+  const auto options = data::MultiCropOptions::strong("2x9,2x6");
+  const auto all = some_images(kImages, kHeight, kWidth, 4);
+  for (const auto placement : {StorePlacement::device, StorePlacement::host}) {
+    BatchFeed feed(DeviceStore(some_store(4), Device::cuda(), placement), 6, 0, 5,
+                   [](std::int64_t step, BatchRequest& want) { want.images = pairs_of(step); });
+    std::vector<Tensor<float>> crops, want;
+    for (int step = 0; feed.next(); ++step) {
+      ASSERT_EQ(feed.images().dim(3), 4);
+      data::multi_crop(options, 8, feed.step(), feed.images(), feed.rows().reshape({3, 2}), crops);
+      data::multi_crop(options, 8, Scalar(step), all, Tensor<index_t>::from(pairs_of(step), {3, 2}),
+                       want);
+      for (std::size_t g = 0; g < crops.size(); ++g) {
+        EXPECT_LT(relative_difference(crops[g], want[g]), pixel_tolerance<float>()) << step;
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <variant>
 #include <vector>
 
 #include "kernels/device.hpp"
@@ -19,7 +20,7 @@ constexpr index_t kBatch = 4;
 constexpr int kSteps = 6;
 
 // Pairs of images that are not alike: blobs of colour.
-data::ImageStore images(index_t count, int side) {
+data::ImageStore images(index_t count, int side, int channels) {
   std::vector<std::uint8_t> pixels;
   for (index_t i = 0; i < count; ++i) {
     RandomStream random(5, Purpose::test, 0, static_cast<std::uint64_t>(i));
@@ -28,11 +29,18 @@ data::ImageStore images(index_t count, int side) {
       for (int x = 0; x < side; ++x) {
         pixels.push_back(static_cast<std::uint8_t>((red + 3 * x) % 256));
         pixels.push_back(static_cast<std::uint8_t>((green + 5 * y) % 256));
-        pixels.push_back(static_cast<std::uint8_t>(random.below(256)));
+        for (int c = 2; c < channels; ++c) {
+          pixels.push_back(static_cast<std::uint8_t>(random.below(256)));
+        }
       }
     }
   }
-  return data::ImageStore::from_pixels(std::move(pixels), side, side);
+  return data::ImageStore::from_pixels(std::move(pixels), side, side, channels);
+}
+// Those that the options' encoder takes.
+data::ImageStore images(const SwavTrainerOptions& options) {
+  const auto& encoder = std::get<models::XResNetOptions>(options.encoder);
+  return images(16, 20, static_cast<int>(encoder.in_channels));
 }
 
 SwavTrainerOptions small_options(Device device, Precision precision = Precision::float32) {
@@ -79,7 +87,7 @@ std::vector<float> parameters_of(SwavTrainer& trainer) {
 const ProgressiveSizes kOneSize{}, kGrowing{{{8, 2}, {12, 2}}};
 
 Trained run_on_host(const SwavTrainerOptions& options, const ProgressiveSizes& sizes = kOneSize) {
-  const auto store = images(16, 20);
+  const auto store = images(options);
   const auto samples = pairs(8);
   const data::BatchSampler sampler(8, kBatch, options.seed);
   SwavTrainer trainer(options);
@@ -103,7 +111,7 @@ void take_steps(SwavTrainer& trainer, const SwavTrainerOptions& options, std::in
   const auto samples = pairs(8);
   const data::BatchSampler sampler(8, kBatch, options.seed);
   gpu::BatchFeed feed(
-      gpu::DeviceStore(images(16, 20), options.device), 2 * kBatch,
+      gpu::DeviceStore(images(options), options.device), 2 * kBatch,
       trainer.step() * options.accumulate, last * options.accumulate,
       [&](std::int64_t micro, gpu::BatchRequest& want) {
         for (const index_t row : sampler.indices(micro)) {
@@ -185,6 +193,18 @@ void expect_graph_changes_nothing(SwavTrainerOptions options,
 TEST(DeviceSwavStep, Float32TrainsAsTheHostDoes) {
   MWALIMU_NEEDS_DEVICE();
   expect_same_training(small_options(Device::cpu()), small_options(Device::cuda()), 1e-4, 1e-3);
+}
+
+TEST(DeviceSwavStep, StackedPairsTrainAsOnTheHost) {
+  MWALIMU_NEEDS_DEVICE();
+  const auto stacked = [](Device device) {
+    auto options = small_options(device);
+    options.encoder =
+        models::XResNetOptions{.blocks = {1, 1, 1, 1}, .width = 8, .in_channels = 4};
+    return options;
+  };
+  expect_same_training(stacked(Device::cpu()), stacked(Device::cuda()), 1e-4, 1e-3);
+  expect_graph_changes_nothing(stacked(Device::cuda()));
 }
 
 // facebook's queues: they begin to fill at step 2 and join, full, at step 4.
@@ -316,7 +336,7 @@ TEST(DeviceSwavStep, AStepWaitsForNobody) {
   SwavTrainer trainer(options);
   const auto samples = pairs(8);
   const data::BatchSampler sampler(8, kBatch, options.seed);
-  gpu::BatchFeed feed(gpu::DeviceStore(images(16, 20), options.device), 2 * kBatch, 0, kSteps,
+  gpu::BatchFeed feed(gpu::DeviceStore(images(options), options.device), 2 * kBatch, 0, kSteps,
                       [&](std::int64_t micro, gpu::BatchRequest& want) {
                         for (const index_t row : sampler.indices(micro)) {
                           want.images.insert(want.images.end(), {2 * row, 2 * row + 1});

@@ -10,7 +10,8 @@
 
 namespace mwalimu::test {
 
-/// Noise in which the class shows as colour: classes 0 and 1 take turns, of 16 images.
+/// Noise in which the class shows as colour: classes 0 and 1 take turns, of 16 images. A fourth
+/// channel is noise.
 struct SmallImages {
   static constexpr index_t kImages = 16;
   static constexpr int kSide = 20;
@@ -18,7 +19,7 @@ struct SmallImages {
   data::Dataset dataset;
   data::ImageStore store;
 
-  SmallImages() {
+  explicit SmallImages(int channels = 3) {
     dataset.classes = {"blast", "healthy"};
     std::vector<std::uint8_t> pixels;
     for (index_t i = 0; i < kImages; ++i) {
@@ -28,10 +29,12 @@ struct SmallImages {
       for (int p = 0; p < kSide * kSide; ++p) {
         pixels.push_back(static_cast<std::uint8_t>(random.below(120) + (label == 0 ? 100 : 0)));
         pixels.push_back(static_cast<std::uint8_t>(random.below(120) + (label == 1 ? 100 : 0)));
-        pixels.push_back(static_cast<std::uint8_t>(random.below(200)));
+        for (int c = 2; c < channels; ++c) {
+          pixels.push_back(static_cast<std::uint8_t>(random.below(200)));
+        }
       }
     }
-    store = data::ImageStore::from_pixels(std::move(pixels), kSide, kSide);
+    store = data::ImageStore::from_pixels(std::move(pixels), kSide, kSide, channels);
   }
   /// Twelve train, four validate.
   train::ClassifierData data() const {
@@ -55,8 +58,9 @@ inline train::ClassifierOptions small_options(Device device = Device::cpu(),
   return options;
 }
 
-inline models::Classifier small_model() {
-  models::Classifier model(models::XResNet({.blocks = {1, 1, 1, 1}, .width = 8}), 2);
+inline models::Classifier small_model(int channels = 3) {
+  models::Classifier model(
+      models::XResNet({.blocks = {1, 1, 1, 1}, .width = 8, .in_channels = channels}), 2);
   model.encoder.initialize(1);
   model.head.initialize(1);
   return model;
@@ -77,9 +81,9 @@ struct Trained {
 };
 
 /// A whole run from small_model().
-inline Trained trained_with(const train::ClassifierOptions& options) {
-  const SmallImages images;
-  auto model = small_model();
+inline Trained trained_with(const train::ClassifierOptions& options, int channels = 3) {
+  const SmallImages images(channels);
+  auto model = small_model(channels);
   train::ClassifierTrainer trainer(model, images.data(), options);
   Trained result;
   while (!trainer.finished()) result.epochs.push_back(trainer.run_epoch());

@@ -52,9 +52,6 @@ class DeviceStore {
       : store_(std::move(store)), device_(device) {
     require<DeviceError>(!device.is_cpu(), "DeviceStore: want a device, got ", device);
     require<ValueError>(store_.size() >= 1, "DeviceStore: the store is empty");
-    require<ValueError>(store_.channels() == 3,
-                        "--input stacked: a GPU makes inputs of three channels only; train with "
-                        "--device cpu");
     const StreamHandle stream = gpu_place(device).stream;  // there is such a device
     const auto bytes = static_cast<std::size_t>(store_.size()) * image_bytes();
     if (placement == StorePlacement::automatic) {
@@ -62,8 +59,8 @@ class DeviceStore {
       placement = fits ? StorePlacement::device : StorePlacement::host;
     }
     if (placement == StorePlacement::host) return;
-    images_ =
-        Tensor<std::uint8_t>::empty({store_.size(), store_.height(), store_.width(), 3}, device);
+    images_ = Tensor<std::uint8_t>::empty(
+        {store_.size(), store_.height(), store_.width(), store_.channels()}, device);
     // Images that follow each other on the host, all of them as a rule, go in one copy.
     for (index_t begin = 0; begin < store_.size();) {
       const std::uint8_t* first = store_.image(begin).data();
@@ -83,11 +80,12 @@ class DeviceStore {
 
   Device device() const { return device_; }
   bool resident() const { return images_.count() > 0; }
-  /// All images on the device, (N, height, width, 3), where resident; else empty.
+  /// All images on the device, (N, height, width, channels), where resident; else empty.
   const Tensor<std::uint8_t>& images() const { return images_; }
   const data::ImageStore& host() const { return store_; }
   std::size_t image_bytes() const {
-    return static_cast<std::size_t>(store_.height()) * static_cast<std::size_t>(store_.width()) * 3;
+    return static_cast<std::size_t>(store_.height()) * static_cast<std::size_t>(store_.width()) *
+           static_cast<std::size_t>(store_.channels());
   }
 
  private:
@@ -154,8 +152,9 @@ class BatchFeed {
     if (store_.resident()) {
       images_ = store_.images();
     } else {
+      const data::ImageStore& host = store_.host();
       images_ = tensor<std::uint8_t>(at.images,
-                                     {capacity_, store_.host().height(), store_.host().width(), 3});
+                                     {capacity_, host.height(), host.width(), host.channels()});
     }
     loader_.emplace(
         first, last, [this](std::int64_t step, Ready& ready) { prepare(step, ready); }, options);
