@@ -95,7 +95,7 @@ inline double calibrate_row(std::span<const float> square_distance, double perpl
 namespace detail {
 
 /// P of the conditional probabilities: p_ij = (p_j|i + p_i|j) / 2n over the union of both
-/// directions.
+/// directions. Beside its arguments and P it holds the transposed list, 8 bytes an edge.
 inline void symmetrise(const NeighborList& list, const std::vector<float>& conditional,
                        Affinities& out) {
   const index_t n = list.n, k = list.k;
@@ -103,63 +103,56 @@ inline void symmetrise(const NeighborList& list, const std::vector<float>& condi
     std::int32_t to;
     float p;
   };
-  // Forward edges sorted by column, and the transposed list by counting sort: scanning rows in
-  // order leaves each transposed row sorted as well.
-  std::vector<Edge> forward(n * k), backward(n * k);
-  share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; ++i) {
-      Edge* row = forward.data() + i * k;
-      for (index_t r = 0; r < k; ++r) row[r] = {list.index[i * k + r], conditional[i * k + r]};
-      std::sort(row, row + k, [](const Edge& a, const Edge& b) { return a.to < b.to; });
-    }
-  });
+  // The transposed list by counting sort: rows scanned in order leave each of its rows sorted.
+  std::vector<Edge> backward(n * k);
   std::vector<index_t> start(n + 1, 0);
   for (const std::int32_t j : list.index) ++start[j + 1];
   for (index_t i = 0; i < n; ++i) start[i + 1] += start[i];
   std::vector<index_t> fill(start.begin(), start.end() - 1);
   for (index_t i = 0; i < n; ++i) {
-    for (index_t r = 0; r < k; ++r) {
-      const Edge& edge = forward[i * k + r];
-      backward[fill[edge.to]++] = {static_cast<std::int32_t>(i), edge.p};
+    for (index_t e = i * k; e < (i + 1) * k; ++e) {
+      backward[fill[list.index[e]]++] = {static_cast<std::int32_t>(i), conditional[e]};
     }
   }
 
-  // Merges row i of both; emit(column, p_j|i + p_i|j), each column once.
-  const auto merge = [&](index_t i, auto&& emit) {
-    const Edge* a = forward.data() + i * k;
-    const Edge* const a_end = a + k;
-    const Edge* b = backward.data() + start[i];
-    const Edge* const b_end = backward.data() + start[i + 1];
-    while (a != a_end || b != b_end) {
-      if (b == b_end || (a != a_end && a->to < b->to)) {
-        emit(a->to, a->p), ++a;
-      } else if (a == a_end || b->to < a->to) {
-        emit(b->to, b->p), ++b;
-      } else {
-        emit(a->to, a->p + b->p), ++a, ++b;
+  // For each row emit(i, column, p_j|i + p_i|j), each column once, ascending.
+  const auto merge_rows = [&](auto&& emit) {
+    share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
+      std::vector<Edge> forward(k);
+      for (index_t i = begin; i < end; ++i) {
+        for (index_t r = 0; r < k; ++r) {
+          forward[r] = {list.index[i * k + r], conditional[i * k + r]};
+        }
+        std::sort(forward.begin(), forward.end(),
+                  [](const Edge& a, const Edge& b) { return a.to < b.to; });
+        const Edge* a = forward.data();
+        const Edge* const a_end = a + k;
+        const Edge* b = backward.data() + start[i];
+        const Edge* const b_end = backward.data() + start[i + 1];
+        while (a != a_end || b != b_end) {
+          if (b == b_end || (a != a_end && a->to < b->to)) {
+            emit(i, a->to, a->p), ++a;
+          } else if (a == a_end || b->to < a->to) {
+            emit(i, b->to, b->p), ++b;
+          } else {
+            emit(i, a->to, a->p + b->p), ++a, ++b;
+          }
+        }
       }
-    }
+    });
   };
   out.row_begin.assign(n + 1, 0);
-  share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; ++i) {
-      merge(i, [&](std::int32_t, float) { ++out.row_begin[i + 1]; });
-    }
-  });
+  merge_rows([&](index_t i, std::int32_t, float) { ++out.row_begin[i + 1]; });
   for (index_t i = 0; i < n; ++i) out.row_begin[i + 1] += out.row_begin[i];
   out.column.resize(out.row_begin[n]);
   out.value.resize(out.row_begin[n]);
+  fill.assign(out.row_begin.begin(), out.row_begin.end() - 1);
   const double scale = 0.5 / static_cast<double>(n);
-  share_out(n, rows_a_thread(16 * k), [&](index_t begin, index_t end) {
-    for (index_t i = begin; i < end; ++i) {
-      index_t at = out.row_begin[i];
-      merge(i, [&](std::int32_t j, float p) {
-        const float joint = static_cast<float>(p * scale);
-        out.column[at] = j;
-        // Subnormal numbers slow the forces and carry no weight.
-        out.value[at++] = joint < std::numeric_limits<float>::min() ? 0.0f : joint;
-      });
-    }
+  merge_rows([&](index_t i, std::int32_t j, float p) {
+    const float joint = static_cast<float>(p * scale);
+    out.column[fill[i]] = j;
+    // Subnormal numbers slow the forces and carry no weight.
+    out.value[fill[i]++] = joint < std::numeric_limits<float>::min() ? 0.0f : joint;
   });
 }
 
