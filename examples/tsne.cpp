@@ -117,6 +117,15 @@ void run(const CLI::App& app, Options& o) {
   for (const auto& file : train::checkpoint_map_files()) files.push_back(file);
   const programs::OutputFolder out(o.common, files);
   programs::write_config_toml(app, out / "config.toml");
+  std::unique_ptr<train::Progress> search;  // shows itself where there is time to read it
+  o.map.tsne.search_progress = [&](index_t done, index_t total) {
+    if (done == 0) {
+      search = std::make_unique<train::Progress>("neighbours", total,
+                                                 train::ProgressOptions{.unit = "points"});
+    }
+    search->update(done);
+    if (done == total) search.reset();
+  };
   std::unique_ptr<train::Progress> progress;
   int last = 0;
   o.map.tsne.callback = [&](const embedding::TsneProgress& p) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -258,11 +259,121 @@ TEST(Neighbors, SearchIsChosenByExtents) {
   EXPECT_EQ(chosen_search(NeighborSearch::automatic, 2000, 3), NeighborSearch::tree);
   EXPECT_EQ(chosen_search(NeighborSearch::automatic, 10000, 50), NeighborSearch::brute_force);
   EXPECT_EQ(chosen_search(NeighborSearch::automatic, 100000, 50), NeighborSearch::brute_force);
-  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 60000, 784),
-            kHasHnsw ? NeighborSearch::hnsw : NeighborSearch::brute_force);
-  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 1000000, 50),
-            kHasHnsw ? NeighborSearch::hnsw : NeighborSearch::brute_force);
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 60000, 784), NeighborSearch::lists);
+  EXPECT_EQ(chosen_search(NeighborSearch::automatic, 1000000, 50), NeighborSearch::lists);
   EXPECT_EQ(chosen_search(NeighborSearch::tree, 1000000, 50), NeighborSearch::tree);
+}
+
+/// Share of the true neighbours that a list has.
+double true_recall(const Points& points, const NeighborList& list) {
+  const auto exact =
+      nearest_neighbors(points, list.k, Metric::euclidean, NeighborSearch::brute_force);
+  index_t found = 0;
+  for (index_t i = 0; i < list.n; ++i) {
+    for (index_t r = 0; r < list.k; ++r) {
+      const auto row = exact.index.begin() + i * list.k;
+      found += std::find(row, row + list.k, list.index[i * list.k + r]) != row + list.k;
+    }
+  }
+  return static_cast<double>(found) / static_cast<double>(list.n * list.k);
+}
+
+TEST(Neighbors, ListsFindNearlyAllAndAreTheSameForAnyThreads) {
+  const index_t n = 20000, d = 16, k = 30;
+  const std::vector<float> x = test::clustered_points(n, d, 10, 12, 79);
+  const Points points(x, n, d);
+  const int before = num_threads();
+  std::vector<NeighborList> lists;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    lists.push_back(nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::lists));
+  }
+  set_num_threads(before);
+  EXPECT_EQ(lists[0].index, lists[1].index);
+  EXPECT_EQ(lists[0].index, lists[2].index);
+  EXPECT_EQ(lists[0].square_distance, lists[2].square_distance);
+  EXPECT_NO_THROW(require_usable(lists[0], "lists"));
+  const double recall = true_recall(points, lists[0]);
+  EXPECT_GT(recall, 0.99);
+  std::vector<std::int32_t> index(n * k);
+  std::vector<float> distance(n * k);
+  detail::SearchCount count({}, n);
+  EXPECT_FALSE(detail::list_neighbors(points, k, index.data(), distance.data(), count));
+  EXPECT_EQ(index, lists[0].index);
+  EXPECT_NEAR(lists[0].recall, recall, 0.01);  // of 200 points, few of which miss any
+  for (index_t i = 0; i < n; i += 100) {  // distances are those of the pairs named
+    EXPECT_NEAR(lists[0].square_distance[i * k],
+                test::square_distance(points, i, lists[0].index[i * k]),
+                1e-5 * lists[0].square_distance[i * k]);
+  }
+}
+
+TEST(Neighbors, ListsOfPointsWithoutStructureMeasureAllPairs) {
+  // Noise in many dimensions has neighbours in every list; points in one place are one list; and
+  // few points with many neighbours need more lists than one.
+  const index_t n = 3000, d = 40;
+  const std::vector<float> noise = normal_points(n, d, 80), same(n * d, 1.5f);
+  for (const auto* x : {&noise, &same}) {
+    const Points points(*x, n, d);
+    const auto list = nearest_neighbors(points, 20, Metric::euclidean, NeighborSearch::lists);
+    const auto exact =
+        nearest_neighbors(points, 20, Metric::euclidean, NeighborSearch::brute_force);
+    EXPECT_EQ(list.index, exact.index);
+    EXPECT_EQ(list.recall, 1);
+  }
+  for (const index_t few : {5, 600}) {
+    const Points points({noise.data(), static_cast<std::size_t>(few * d)}, few, d);
+    const auto list = nearest_neighbors(points, few - 1, Metric::euclidean, NeighborSearch::lists);
+    EXPECT_NO_THROW(require_usable(list, "lists"));
+    EXPECT_EQ(true_recall(points, list), 1);
+  }
+}
+
+TEST(PointLists, EveryPointIsInTheListOfItsNearestCentreOnce) {
+  const index_t n = 5000, d = 6;
+  const std::vector<float> x = test::clustered_points(n, d, 12, 20, 81);
+  const Points points(x, n, d);
+  const detail::PointLists lists(points, 100);
+  EXPECT_EQ(lists.count(), 50);
+  std::vector<int> seen(n, 0);
+  for (index_t l = 0; l < lists.count(); ++l) {
+    EXPECT_TRUE(std::is_sorted(lists.points(l).begin(), lists.points(l).end()));
+    for (const std::int32_t i : lists.points(l)) {
+      ++seen[i];
+      EXPECT_EQ(lists.list_of(i), l);
+      // Groups lie twenty apart, their points a few.
+      EXPECT_LT(test::square_distance(points, i, lists.points(l)[0]), 200);
+    }
+    const auto order = lists.by_distance(l);
+    EXPECT_EQ(order[0], l);
+    EXPECT_EQ(std::set<std::int32_t>(order.begin(), order.end()).size(), 50u);
+  }
+  EXPECT_EQ(seen, std::vector<int>(n, 1));
+  EXPECT_LE(detail::visits_needed(points, lists, 10, 0.9),
+            detail::visits_needed(points, lists, 10, 1.0));
+  EXPECT_EQ(detail::visits_needed(points, detail::PointLists(points, n), 10, 1.0), 1);
+}
+
+TEST(Neighbors, SearchesTellHowFarTheyAre) {
+  const index_t n = 3000;
+  for (const auto& [search, d] : {std::pair<NeighborSearch, index_t>{NeighborSearch::tree, 3},
+                                  {NeighborSearch::brute_force, 5},
+                                  {NeighborSearch::brute_force, 20},
+                                  {NeighborSearch::lists, 20},
+                                  {NeighborSearch::hnsw, 20}}) {
+    if (search == NeighborSearch::hnsw && !kHasHnsw) continue;
+    const std::vector<float> x = test::clustered_points(n, d, 3, 30, 82);
+    std::vector<index_t> told;
+    nearest_neighbors(Points(x, n, d), 10, Metric::cosine, search, Device::cpu(),
+                      [&](index_t done, index_t total) {
+                        EXPECT_EQ(total, n);
+                        told.push_back(done);
+                      });
+    ASSERT_GE(told.size(), 2u);
+    EXPECT_EQ(told.front(), 0);
+    EXPECT_EQ(told.back(), n);
+    EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  }
 }
 
 TEST(Neighbors, GraphFindsNearlyAllAndIsTheSameForAnyThreads) {
@@ -282,21 +393,13 @@ TEST(Neighbors, GraphFindsNearlyAllAndIsTheSameForAnyThreads) {
   set_num_threads(before);
   EXPECT_EQ(lists[0].index, lists[1].index);
   EXPECT_EQ(lists[0].index, lists[2].index);
-  const auto exact = nearest_neighbors(points, k, Metric::euclidean, NeighborSearch::brute_force);
-  index_t found = 0;
-  for (index_t i = 0; i < n; ++i) {
-    for (index_t r = 0; r < k; ++r) {
-      const auto row = exact.index.begin() + i * k;
-      found += std::find(row, row + k, lists[0].index[i * k + r]) != row + k;
-    }
-  }
-  const double recall = static_cast<double>(found) / static_cast<double>(n * k);
+  const double recall = true_recall(points, lists[0]);
   EXPECT_GT(recall, 0.99);
   EXPECT_NEAR(lists[0].recall, recall, 0.005);  // 6,000 of 90,000 neighbours drawn
   EXPECT_NO_THROW(require_usable(lists[0], "graph"));
   // Distances are measured, not taken from the graph's own arithmetic.
-  EXPECT_NEAR(lists[0].square_distance[0], exact.square_distance[0],
-              1e-6 * exact.square_distance[0]);
+  const double want = test::square_distance(points, 0, lists[0].index[0]);
+  EXPECT_NEAR(lists[0].square_distance[0], want, 1e-6 * want);
 }
 
 TEST(Neighbors, RecallCountsWhatIsMissing) {

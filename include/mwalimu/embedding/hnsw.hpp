@@ -28,6 +28,7 @@
 #include "mwalimu/core/types.hpp"
 #include "mwalimu/embedding/lanes.hpp"
 #include "mwalimu/embedding/points.hpp"
+#include "mwalimu/embedding/search_progress.hpp"
 #include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
@@ -75,11 +76,11 @@ class SquaredDistances : public hnswlib::SpaceInterface<float> {
 /// which the graph yields fewer than k is completed by an exact search: none is ever missing.
 ///
 /// The graph is built by one thread: links depend on the order of arrival, and the same points must
-/// give the same map. Queries are shared out.
+/// give the same map. Queries are shared out, and `count` is told of them.
 template <class Exact>
 void hnsw_neighbors([[maybe_unused]] const Points& x, [[maybe_unused]] index_t k,
                     [[maybe_unused]] std::int32_t* index, [[maybe_unused]] float* distance,
-                    [[maybe_unused]] Exact&& exact_row) {
+                    [[maybe_unused]] Exact&& exact_row, [[maybe_unused]] SearchCount& count) {
 #ifdef MWALIMU_HNSWLIB
   constexpr std::size_t kLinks = 16;
   const std::size_t effort = static_cast<std::size_t>(std::max<index_t>(100, k));
@@ -90,6 +91,7 @@ void hnsw_neighbors([[maybe_unused]] const Points& x, [[maybe_unused]] index_t k
   share_out(x.n(), 64, [&](index_t begin, index_t end) {
     std::vector<std::pair<float, std::int32_t>> found;
     for (index_t i = begin; i < end; ++i) {
+      count.add(1);
       auto queue = graph.searchKnn(x.row(i), static_cast<std::size_t>(k + 1));
       found.clear();
       for (; !queue.empty(); queue.pop()) {

@@ -8,15 +8,16 @@
 
 #include "mwalimu/core/check.hpp"
 #include "mwalimu/core/place.hpp"
-#include "mwalimu/core/random.hpp"
 #include "mwalimu/core/types.hpp"
+#include "mwalimu/embedding/all_pairs.hpp"
 #include "mwalimu/embedding/brute_force.hpp"
 #include "mwalimu/embedding/device_neighbors.hpp"
 #include "mwalimu/embedding/hnsw.hpp"
+#include "mwalimu/embedding/list_search.hpp"
 #include "mwalimu/embedding/neighbor_list.hpp"
 #include "mwalimu/embedding/neighbor_tree.hpp"
 #include "mwalimu/embedding/points.hpp"
-#include "mwalimu/embedding/product_search.hpp"
+#include "mwalimu/embedding/search_progress.hpp"
 #include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding {
@@ -29,14 +30,14 @@ enum class Metric {
 /// How neighbours are searched for.
 enum class NeighborSearch {
   automatic,    ///< tree for few columns; brute force up to kBruteForceLimit, and on a device;
-                ///< hnsw above, if there
+                ///< lists above
   brute_force,  ///< exact, O(n^2 d); the only one that runs on a device
   tree,         ///< exact, for up to a dozen columns
-  hnsw,         ///< approximate; recall is measured on 200 points
+  lists,        ///< approximate, or exact where nothing can be left out; recall is measured on
+                ///< 200 points
+  hnsw,         ///< approximate, if hnswlib is there; recall is measured on 200 points
 };
 
-/// Columns up to which a tree beats brute force.
-inline constexpr index_t kTreeColumns = 10;
 /// n^2 d up to which brute force is taken before a graph that finds 99 %. tsne_choices_bench
 /// neighbors, one core with AVX-512, 90 neighbours: its share of the graph's time is 0.27 at 50,000
 /// and 0.30 at 100,000 points of 50 columns, 0.49 at 20,000 of 512, 0.62 at 30,000 of 784; at equal
@@ -55,45 +56,24 @@ inline NeighborSearch chosen_search(NeighborSearch asked, index_t n, index_t d,
   if (asked != NeighborSearch::automatic) return asked;
   if (d <= kTreeColumns) return NeighborSearch::tree;
   const double pairs = static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(d);
-  return kHasHnsw && pairs > kBruteForceLimit && !on_device ? NeighborSearch::hnsw
-                                                            : NeighborSearch::brute_force;
-}
-
-/// Whether products of matrices find the k nearest of n points to m queries sooner than direct
-/// sums: they do from 1,000 points on (1.6 to 2.6 times, bench/NOTES.md), unless many are kept.
-inline bool by_products(index_t n, index_t m, index_t d, index_t k) {
-  return n >= 1000 && m >= kProductQueries && d > kTreeColumns && 8 * k <= n;
-}
-
-/// The k nearest of the points to each of the queries by all pairs, as brute_force().
-template <class Self>
-void all_pairs(const Points& x, const Points& queries, Self&& self, index_t k, std::int32_t* index,
-               float* square_distance) {
-  if (by_products(x.n(), queries.n(), x.d(), k)) {
-    product_search(x, queries, self, k, index, square_distance);
-  } else {
-    brute_force(x, queries, self, k, index, square_distance);
-  }
+  return pairs > kBruteForceLimit && !on_device ? NeighborSearch::lists
+                                                : NeighborSearch::brute_force;
 }
 
 /// Share of the true neighbours of 200 points, drawn with a fixed seed, that the list has; a
 /// neighbour as near as the furthest true one counts, whatever its name.
 inline double measured_recall(const Points& x, const NeighborList& list) {
-  constexpr index_t kSample = 200;
-  const auto order = random_permutation(x.n(), RandomStream(0, Purpose::embedding, 4));
-  const index_t m = std::min(kSample, x.n()), k = list.k;
-  std::vector<float> sample;
-  for (index_t s = 0; s < m; ++s) {
-    sample.insert(sample.end(), x.row(order[s]), x.row(order[s]) + x.d());
-  }
+  const std::vector<std::int32_t> order = drawn_points(x.n(), 200, 4);
+  const std::vector<float> sample = gathered_rows(x, order);
+  const index_t m = static_cast<index_t>(order.size()), k = list.k;
   std::vector<std::int32_t> index(m * k);
   std::vector<float> distance(m * k);
   brute_force(
-      x, Points(sample, m, x.d()), [&](index_t s) { return order[s]; }, k, index.data(),
+      x, Points(sample, m, x.d()), [&](index_t s) { return index_t{order[s]}; }, k, index.data(),
       distance.data());
   index_t found = 0;
   for (index_t s = 0; s < m; ++s) {
-    const float* have = list.square_distance.data() + order[s] * k;
+    const float* have = list.square_distance.data() + index_t{order[s]} * k;
     const float furthest = distance[s * k + k - 1] * (1 + 1e-5f);  // sums of another order
     found += std::upper_bound(have, have + k, furthest) - have;
   }
@@ -107,26 +87,27 @@ inline double measured_recall(const Points& x, const NeighborList& list) {
 /// @param x  (n, d) finite points, 1 <= d.
 /// @param k  1 <= k <= n - 1.
 /// @param device  where brute force measures, for k <= kDeviceNeighborsLimit; else the Cpu does.
-/// Its
-///                distances may differ from the Cpu's in the last bit, and so may the order of
+///                Its distances may differ from the Cpu's in the last bit, and so may the order of
 ///                ties.
+/// @param progress  told how many points have their neighbours; may be empty.
 /// @return   exact in float arithmetic (of points whose distances agree to the last bits, either
-///           may be named) but for NeighborSearch::hnsw, whose recall is given; the
-/// same
+///           may be named) but for NeighborSearch::lists and hnsw, whose recall is given; the same
 ///           for any number of threads.
 /// @throws ValueError  k out of range, n >= 2^31, a zero row with Metric::cosine, or
 ///                     NeighborSearch::hnsw in a program built without hnswlib.
 /// @throws DeviceError  there is no such device, or it has no room for the points.
 inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric = Metric::euclidean,
                                       NeighborSearch search = NeighborSearch::automatic,
-                                      Device device = Device::cpu()) {
+                                      Device device = Device::cpu(),
+                                      const SearchProgress& progress = {}) {
   require<ValueError>(x.n() < index_t{1} << 31,
                       "nearest_neighbors: want fewer than 2^31 points, got ", x.n());
   require<ValueError>(k >= 1 && k < x.n(), "nearest_neighbors: want 1 <= k <= n - 1 = ", x.n() - 1,
                       ", got ", k);
   if (metric == Metric::cosine) {
     const std::vector<float> rows = normalised_rows(x);
-    return nearest_neighbors(Points(rows, x.n(), x.d()), k, Metric::euclidean, search, device);
+    return nearest_neighbors(Points(rows, x.n(), x.d()), k, Metric::euclidean, search, device,
+                             progress);
   }
 
   NeighborList list{x.n(), k, {}, {}};
@@ -134,6 +115,7 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric 
   list.square_distance.resize(x.n() * k);
   std::int32_t* index = list.index.data();
   float* distance = list.square_distance.data();
+  detail::SearchCount count(progress, x.n());
   const bool there = detail::searches_on(device, k);
   switch (detail::chosen_search(search, x.n(), x.d(), there)) {
     case NeighborSearch::tree: {
@@ -143,26 +125,34 @@ inline NeighborList nearest_neighbors(const Points& x, index_t k, Metric metric 
         for (index_t e = begin; e < end; ++e) {
           const std::int32_t i = tree.order()[e];
           query.run(x.row(i), i, index + i * k, distance + i * k);
+          count.add(1);
         }
       });
       break;
     }
+    case NeighborSearch::lists:
+      if (!detail::list_neighbors(x, k, index, distance, count)) {
+        list.recall = detail::measured_recall(x, list);
+      }
+      break;
     case NeighborSearch::hnsw:
       detail::hnsw_neighbors(x, k, index, distance,
                              [&](index_t i, std::int32_t* to, float* to_distance) {
                                detail::brute_force(
                                    x, Points({x.row(i), static_cast<std::size_t>(x.d())}, 1, x.d()),
                                    [&](index_t) { return i; }, k, to, to_distance);
-                             });
+                             },
+                             count);
       list.recall = detail::measured_recall(x, list);
       break;
     default:
       on_device(there ? device : Device::cpu(), [&](auto place) {
         if constexpr (std::is_same_v<decltype(place), Gpu>) {
           detail::device_brute_force(device, x.row(0), x.n(), x.d(), k, index, distance);
+          count.add(x.n());
         } else {
           detail::all_pairs(
-              x, x, [](index_t i) { return i; }, k, index, distance);
+              x, x, [](index_t i) { return i; }, k, index, distance, &count);
         }
       });
   }

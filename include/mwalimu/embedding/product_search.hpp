@@ -29,6 +29,7 @@
 #include "mwalimu/cpu/matmul.hpp"
 #include "mwalimu/embedding/lanes.hpp"
 #include "mwalimu/embedding/points.hpp"
+#include "mwalimu/embedding/search_progress.hpp"
 #include "mwalimu/embedding/workers.hpp"
 
 namespace mwalimu::embedding::detail {
@@ -215,11 +216,12 @@ inline double product_error(index_t d) {
 ///
 /// @param self  self(q) is the point that query q must leave out, -1 for none.
 /// @param index, square_distance  (queries, k), overwritten.
+/// @param count  told of the queries as they are done; may be null.
 ///
 /// Cost  queries * n * d multiply-adds, a comparison a pair, and the k nearest measured again.
 template <class Self>
 void product_search(const Points& x, const Points& queries, Self&& self, index_t k,
-                    std::int32_t* index, float* square_distance) {
+                    std::int32_t* index, float* square_distance, SearchCount* count = nullptr) {
   const index_t n = x.n(), m = queries.n(), d = x.d();
   const std::vector<double> mean = column_means(x);
   const CentredRows points(x, mean);
@@ -241,9 +243,9 @@ void product_search(const Points& x, const Points& queries, Self&& self, index_t
     std::vector<Contenders> best(kProductQueries);
     std::vector<std::pair<float, std::int32_t>> found;
     for (index_t block = begin; block < end; ++block) {
-      const index_t first = block * kProductQueries, count = std::min(kProductQueries, m - first);
-      for (index_t e = 0; e < count * d; ++e) twice[e] = -2 * asked.rows[first * d + e];
-      for (index_t q = 0; q < count; ++q) {
+      const index_t first = block * kProductQueries, rows = std::min(kProductQueries, m - first);
+      for (index_t e = 0; e < rows * d; ++e) twice[e] = -2 * asked.rows[first * d + e];
+      for (index_t q = 0; q < rows; ++q) {
         const double reach = std::sqrt(asked.square[first + q]) + longest;
         // What underflows loses less than the smallest normal number a term.
         const double error =
@@ -254,15 +256,15 @@ void product_search(const Points& x, const Points& queries, Self&& self, index_t
       for (index_t c = 0; c < n; c += kProductPoints) {
         const index_t columns = std::min(kProductPoints, n - c);
         ops::matmul<float>(
-            Cpu{}, View<const float, 2>(twice.data(), {count, d}, {d, 1}),
+            Cpu{}, View<const float, 2>(twice.data(), {rows, d}, {d, 1}),
             View<const float, 2>(points.rows.data() + c * d, {d, columns}, {1, d}), false,
-            View<float, 2>(product.data(), {count, columns}, {kProductPoints, 1}));
-        for (index_t q = 0; q < count; ++q) {
+            View<float, 2>(product.data(), {rows, columns}, {kProductPoints, 1}));
+        for (index_t q = 0; q < rows; ++q) {
           best[q].offer(product.data() + q * kProductPoints, norm.data() + c,
                         round_up(columns, kLanes), c);
         }
       }
-      for (index_t q = 0; q < count; ++q) {
+      for (index_t q = 0; q < rows; ++q) {
         const float* row = queries.row(first + q);
         const index_t itself = self(first + q);
         found.clear();
@@ -283,6 +285,7 @@ void product_search(const Points& x, const Points& queries, Self&& self, index_t
           index[(first + q) * k + r] = found[r].second;
         }
       }
+      if (count != nullptr) count->add(rows);
     }
   });
 }

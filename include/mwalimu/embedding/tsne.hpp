@@ -138,8 +138,8 @@ struct TsneInput {
 ///
 /// @param x        as for tsne().
 /// @param options  perplexity is the largest that tsne(input, ...) will be asked for; components,
-///                 metric, neighbor_search, pca_dims, start, given_start, jitter, seed and device
-///                 count, the rest does not.
+///                 metric, neighbor_search, pca_dims, start, given_start, jitter, seed, device and
+///                 search_progress count, the rest does not.
 /// @throws  as tsne().
 inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
   detail::check_extents(x);
@@ -161,7 +161,8 @@ inline TsneInput prepare_tsne(const Points& x, const TsneOptions& options) {
   }
   input.start = detail::start_map(points, options, input.warnings);
   input.neighbors = nearest_neighbors(points, neighbors_for(largest, x.n()), options.metric,
-                                      options.neighbor_search, options.device);
+                                      options.neighbor_search, options.device,
+                                      options.search_progress);
   if (input.neighbors.recall < 0.99) {
     input.warnings.push_back(mwalimu::detail::concatenate(
         "the approximate search found ", 100 * input.neighbors.recall,
@@ -187,18 +188,15 @@ inline TsneInput prepare_tsne(NeighborList neighbors, const TsneOptions& options
   return input;
 }
 
-/// One map of prepared points.
-///
-/// @param options  perplexity, its policy, and all that concerns the optimiser. Start::given starts
-///                 from given_start instead of input.start: with rescaled_start() of another map,
-///                 maps of several perplexities look alike and can be compared by eye.
-/// @throws ValueError  a perplexity that needs more neighbours than input has, or components other
-///                     than those of the input's start; and as tsne().
-inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
+namespace detail {
+
+/// As tsne(input, options); made() is called once the neighbours are not needed any more.
+template <class Made>
+TsneResult map_of(const TsneInput& input, const TsneOptions& options, Made&& made) {
   const index_t n = input.neighbors.n;
-  detail::check(options);
+  check(options);
   std::vector<std::string> warnings;
-  const std::vector<double> used = detail::allowed_perplexities(options, n, warnings);
+  const std::vector<double> used = allowed_perplexities(options, n, warnings);
   const double perplexity = *std::max_element(used.begin(), used.end());
   const index_t k = neighbors_for(perplexity, n);
   require<ValueError>(k <= input.neighbors.k, "tsne: perplexity ", perplexity, " takes ", k,
@@ -206,7 +204,7 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
                       "; prepare it for the largest perplexity");
   std::vector<float> start;
   if (options.start == Start::given) {
-    start = detail::start_map(Points({}, n, 0), options, warnings);
+    start = start_map(Points({}, n, 0), options, warnings);
   } else {
     require<ValueError>(options.components == input.components, "tsne: want ", input.components,
                         " components as in the input's start, got ", options.components);
@@ -218,6 +216,7 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
   };
   const Affinities p = k == input.neighbors.k ? affinities_of(input.neighbors)
                                               : affinities_of(truncated(input.neighbors, k));
+  made();
   TsneResult r = optimise(p, initial_state(std::move(start)), options);
   r.neighbors = k;
   r.neighbor_recall = input.neighbors.recall;
@@ -225,6 +224,26 @@ inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
   r.warnings.insert(r.warnings.end(), warnings.begin(), warnings.end());
   r.warnings.insert(r.warnings.end(), input.warnings.begin(), input.warnings.end());
   return r;
+}
+
+}  // namespace detail
+
+/// One map of prepared points.
+///
+/// @param options  perplexity, its policy, and all that concerns the optimiser. Start::given starts
+///                 from given_start instead of input.start: with rescaled_start() of another map,
+///                 maps of several perplexities look alike and can be compared by eye.
+/// @throws ValueError  a perplexity that needs more neighbours than input has, or components other
+///                     than those of the input's start; and as tsne().
+inline TsneResult tsne(const TsneInput& input, const TsneOptions& options) {
+  return detail::map_of(input, options, [] {});
+}
+/// The same of an input that nobody needs afterwards: the iterations run without its neighbours.
+inline TsneResult tsne(TsneInput&& input, const TsneOptions& options) {
+  return detail::map_of(input, options, [&] {
+    input.neighbors.index = {};
+    input.neighbors.square_distance = {};
+  });
 }
 
 /// A map as a start for another: centred, and scaled so that the wider column has standard
@@ -309,12 +328,13 @@ inline std::vector<TsneResult> tsne_sweep(const Points& x, std::span<const doubl
 /// @throws DivergenceError  the optimisation left the finite numbers.
 ///
 /// The result depends on x, options and the seed, not on the number of threads.
-/// Cost  neighbours n^2 d, then n^2 a iteration: about 10^4 points are comfortable.
+/// Cost  neighbours n^2 d up to kBruteForceLimit, then less; an iteration n + G log G with a grid of
+///       G nodes, n^2 by exact sums.
 inline TsneResult tsne(const Points& x, const TsneOptions& options = {}) {
-  const TsneInput input = prepare_tsne(x, options);
+  TsneInput input = prepare_tsne(x, options);
   TsneOptions o = options;
   if (o.start == Start::given) o.start = Start::pca;  // it is the input's start by now
-  return tsne(input, o);
+  return tsne(std::move(input), o);
 }
 
 /// Which result of a sweep to show, by Cao and Wang's criterion.

@@ -116,6 +116,7 @@ struct TsneOptions {
   /// device `stop` is looked at when a step is queued, up to 50 ahead of the device.
   Device device = Device::cpu();
 
+  SearchProgress search_progress = {};    ///< of the neighbours, before the iterations
   double min_gradient_norm = 0;           ///< stop the main phase below it; 0: never
   int iterations_without_progress = 300;  ///< of KL, checked every 50; 0: never stop for it
   int callback_every = 50;
