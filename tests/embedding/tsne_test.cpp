@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <stop_token>
@@ -463,6 +464,124 @@ TEST(Tsne, SeedMovesTheJitterAndTheRandomStart) {
   }
 }
 
+TEST(Tsne, OrderOfTheMapChangesNothingButRounding) {
+  for (const index_t n : {600, 3000}) {  // all pairs, and the grid
+    const index_t d = 5;
+    const std::vector<float> x = clustered_points(n, d, 5, 6, 43);
+    std::vector<float> seen;
+    // Three steps: rounding grows with every one of them.
+    TsneOptions o{.early_iterations = 50, .main_iterations = 3, .callback_every = 53};
+    o.callback = [&](const TsneProgress& at) {
+      seen.assign(at.map.begin(), at.map.end());
+      return true;
+    };
+    const TsneResult given = tsne(Points(x, n, d), o);
+    EXPECT_TRUE(given.state.order.empty());
+    o.map_order_above = n - 1;
+    const TsneResult along = tsne(Points(x, n, d), o);
+    EXPECT_TRUE(detail::is_order(along.state.order, n));
+    EXPECT_EQ(along.map, seen);
+    EXPECT_EQ(along.map, along.state.map);
+    EXPECT_EQ(along.trace, given.trace);  // of iteration 50, before it
+    EXPECT_NEAR(along.kl, given.kl, 1e-5 * given.kl);
+    EXPECT_NEAR(along.gradient_norm, given.gradient_norm, 1e-3 * given.gradient_norm);
+    const auto apart = [](const std::vector<float>& a, const std::vector<float>& b) {
+      double difference = 0, square = 0;
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        difference += std::pow(double{a[i]} - b[i], 2);
+        square += double{b[i]} * b[i];
+      }
+      return std::sqrt(difference / square);
+    };
+    EXPECT_LT(apart(along.map, given.map), 1e-3) << n;
+    EXPECT_LT(apart(along.state.update, given.state.update), 1e-2) << n;
+    EXPECT_LT(apart(along.state.gain, given.state.gain), 1e-2) << n;
+    o.map_order_above = n;  // not above it
+    EXPECT_EQ(tsne(Points(x, n, d), o).map, given.map);
+    o.map_order_above = 0;
+    o.main_iterations = 0;  // it is the main phase's
+    EXPECT_TRUE(tsne(Points(x, n, d), o).state.order.empty());
+  }
+}
+
+TEST(Tsne, OrderOfTheMapGivesSameBitsForAnyNumberOfThreads) {
+  const index_t n = 4001, d = 5;
+  const std::vector<float> x = clustered_points(n, d, 5, 5, 44);
+  const int before = num_threads();
+  std::vector<TsneResult> results;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    results.push_back(tsne(
+        Points(x, n, d), {.early_iterations = 30, .main_iterations = 40, .map_order_above = 0}));
+  }
+  set_num_threads(before);
+  for (const int other : {1, 2}) {
+    EXPECT_EQ(results[0].map, results[other].map);
+    EXPECT_EQ(results[0].state.order, results[other].state.order);
+    EXPECT_EQ(results[0].kl, results[other].kl);
+  }
+}
+
+TEST(Tsne, StateWithAnotherOrderIsRefused) {
+  const index_t n = 20, d = 3;
+  const std::vector<float> x = normal_points(n, d, 46);
+  const Affinities p = affinities(nearest_neighbors(Points(x, n, d), 15), 5);
+  TsneState state = initial_state(normal_points(n, 2, 47));
+  for (const std::int32_t wrong : {0, -1, 20}) {  // 0 is there twice then
+    state.order.resize(n);
+    for (index_t i = 0; i < n; ++i) state.order[i] = static_cast<std::int32_t>(n - 1 - i);
+    EXPECT_NO_THROW(optimise(p, state, {.early_iterations = 1, .main_iterations = 0}));
+    state.order[3] = wrong;
+    EXPECT_TRUE(contains(error_text<ValueError>([&] { optimise(p, state, {}); }),
+                         "each of the 20 points once"));
+  }
+  state.order.resize(19);
+  EXPECT_THROW(optimise(p, state, {}), ValueError);
+}
+
+TEST(MapOrder, FollowsTheCurve) {
+  // A square of 4 x 4 in random order: quarters, and quarters of them.
+  std::vector<float> rows;
+  std::vector<int> cell;
+  for (const std::int64_t i : random_permutation(16, RandomStream(1, Purpose::test))) {
+    cell.push_back(static_cast<int>(i));
+    rows.push_back(static_cast<float>(i % 4));
+    rows.push_back(static_cast<float>(i / 4));
+  }
+  std::vector<int> along;
+  for (const std::int32_t i : detail::map_order(Coordinates(rows, 16, 2))) along.push_back(cell[i]);
+  EXPECT_EQ(along, (std::vector<int>{0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15}));
+  // On a line the curve is the line; points in one place keep their order.
+  EXPECT_EQ(detail::map_order(Coordinates(std::vector<float>{3, -1, 8, -1, 5}, 5, 1)),
+            (std::vector<std::int32_t>{1, 3, 0, 4, 2}));
+  EXPECT_EQ(detail::map_order(Coordinates(std::vector<float>(9, 2.0f), 3, 3)),
+            (std::vector<std::int32_t>{0, 1, 2}));
+}
+
+TEST(MapOrder, RenumberedProbabilitiesJoinTheSamePoints) {
+  const index_t n = 300, d = 4;
+  const std::vector<float> x = normal_points(n, d, 48);
+  const Affinities p = affinities(nearest_neighbors(Points(x, n, d), 30), 10);
+  const std::vector<float> map = normal_points(n, 2, 49);
+  const Coordinates y(map, n, 2);
+  const auto order = detail::map_order(y);
+  const Affinities q = detail::renumbered(p, order);
+  EXPECT_EQ(detail::scattered_rows(detail::gathered(y, order), order), map);
+  ASSERT_EQ(q.row_begin[n], p.row_begin[n]);
+  for (index_t r = 0; r < n; ++r) {
+    ASSERT_EQ(q.row_begin[r + 1] - q.row_begin[r],
+              p.row_begin[order[r] + 1] - p.row_begin[order[r]]);
+    for (index_t e = q.row_begin[r]; e < q.row_begin[r + 1]; ++e) {
+      ASSERT_TRUE(e == q.row_begin[r] || q.column[e - 1] < q.column[e]);
+      const auto first = p.column.begin() + p.row_begin[order[r]];
+      const auto last = p.column.begin() + p.row_begin[order[r] + 1];
+      const auto found = std::lower_bound(first, last, order[q.column[e]]);
+      ASSERT_TRUE(found != last && *found == order[q.column[e]]);
+      ASSERT_EQ(q.value[e], p.value[found - p.column.begin()]);
+    }
+  }
+}
+
 TEST(Tsne, ResumedRunEqualsAnUninterruptedOne) {
   const index_t n = 170, d = 4;
   const std::vector<float> x = normal_points(n, d, 8);
@@ -470,19 +589,27 @@ TEST(Tsne, ResumedRunEqualsAnUninterruptedOne) {
   std::vector<float> start(n * 2);
   for (index_t i = 0; i < n * 2; ++i) start[i] = 1e-4f * x[i];
   for (const Repulsion repulsion : {Repulsion::exact, Repulsion::fft}) {
-    TsneOptions o{.early_iterations = 60, .main_iterations = 140, .repulsion = repulsion};
-    const TsneResult whole = optimise(p, initial_state(start), o);
-    EXPECT_EQ(whole.repulsion, repulsion);
-    for (const int stop : {7, 60, 100, 130}) {
-      o.callback_every = stop;
-      o.callback = [&](const TsneProgress& at) { return at.iteration != stop; };
-      const TsneResult half = optimise(p, initial_state(start), o);
-      EXPECT_EQ(half.iterations, stop);
-      EXPECT_EQ(half.reason, StopReason::callback);
-      const TsneResult rest = optimise(p, half.state, o);
-      EXPECT_EQ(rest.iterations, 200);
-      EXPECT_EQ(rest.map, whole.map) << stop;
-      EXPECT_EQ(rest.kl, whole.kl);
+    for (const bool ordered : {false, true}) {
+      TsneOptions o{.early_iterations = 60, .main_iterations = 140, .repulsion = repulsion};
+      if (ordered) o.map_order_above = 0;
+      const TsneResult whole = optimise(p, initial_state(start), o);
+      EXPECT_EQ(whole.repulsion, repulsion);
+      for (const int stop : {7, 60, 61, 100, 130}) {
+        o.callback_every = stop;
+        o.callback = [&](const TsneProgress& at) { return at.iteration != stop; };
+        const TsneResult half = optimise(p, initial_state(start), o);
+        EXPECT_EQ(half.iterations, stop);
+        EXPECT_EQ(half.reason, StopReason::callback);
+        EXPECT_EQ(half.state.order.empty(), !ordered || stop <= 60);
+        const TsneResult rest = optimise(p, half.state, o);
+        EXPECT_EQ(rest.iterations, 200);
+        EXPECT_EQ(rest.map, whole.map) << stop;
+        EXPECT_EQ(rest.kl, whole.kl);
+        for (const auto& [iteration, kl] : rest.trace) {  // what it saw itself, to the last bit
+          EXPECT_EQ(kl, whole.trace[iteration / 50 - 1].second) << stop;
+        }
+        EXPECT_EQ(rest.state.order, whole.state.order);
+      }
     }
   }
 }

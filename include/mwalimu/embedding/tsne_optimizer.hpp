@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <stop_token>
 #include <type_traits>
@@ -15,6 +16,7 @@
 #include "mwalimu/embedding/device_descent.hpp"
 #include "mwalimu/embedding/field_grid.hpp"
 #include "mwalimu/embedding/forces.hpp"
+#include "mwalimu/embedding/map_order.hpp"
 #include "mwalimu/embedding/tsne_options.hpp"
 #include "mwalimu/embedding/workers.hpp"
 
@@ -48,7 +50,8 @@ struct StepRule {
   }
 };
 
-/// One run's buffers, and the step. The state lives here axis by axis between iterations.
+/// One run's buffers, and the step. The state lives here axis by axis between iterations; after
+/// renumber() point r here is the caller's order_[r].
 class Descent {
  public:
   Descent(const Affinities& p, const TsneState& state, const TsneOptions& options)
@@ -57,6 +60,7 @@ class Descent {
         dimensions_(options.components),
         max_step_(options.max_step_norm),
         fft_(uses_fft(options, p.n)),
+        renumbers_(p.n > options.map_order_above),
         grid_(options.grid_spacing),
         y_(state.map, n_, dimensions_),
         update_(state.update, n_, dimensions_),
@@ -66,18 +70,20 @@ class Descent {
         attraction_(n_, dimensions_),
         force_square_(n_) {
     if (fft_) grid_.restore(state.grid);
+    if (!state.order.empty()) renumber(state.order);
   }
 
-  const Coordinates& map() const { return y_; }
-  std::vector<float> rows() const { return y_.rows(); }
+  std::vector<float> rows() const { return rows(y_); }
   TsneState state(int iteration) const {
-    return {y_.rows(), update_.rows(), gain_.rows(), iteration, grid_.shape()};
+    return {rows(y_), rows(update_), rows(gain_), iteration, grid_.shape(), order_};
   }
 
   /// Takes the steps from..until, fewer if `stop` was requested or a value is not finite any more.
   Advance advance(int from, int until, const Plan& plan, const std::stop_token& stop) {
     Advance at{from, 0};
     while (at.iteration < until && !stop.stop_requested()) {
+      // The groups are in their places by now, and the map says who will stay close to whom.
+      if (renumbers_ && order_.empty() && at.iteration >= plan.early) renumber(map_order(y_));
       at.gradient_norm = step(plan.step(at.iteration));
       ++at.iteration;
       if (!std::isfinite(at.gradient_norm)) break;
@@ -89,7 +95,7 @@ class Descent {
   /// @return  |4 F|; not finite if any number was not, and then y is as it was before.
   double step(const Plan::Step& s) {
     const double z = repulsion(repulsion_);
-    attraction(p_, y_, attraction_);
+    attraction(edges(), y_, attraction_);
     const float exaggeration = static_cast<float>(s.exaggeration);
     const StepRule<float> rule{static_cast<float>(s.momentum), static_cast<float>(s.rate),
                                max_step_};
@@ -138,12 +144,12 @@ class Descent {
       }
     }
     const double z = repulsion(next_);
-    return negative_entropy_ + stretch(p_, y_) + mass_ * std::log(z);
+    return negative_entropy_ + stretch(edges(), y_) + mass_ * std::log(z);
   }
   /// The KL to report, and whether Z in it was summed over all pairs.
   double final_kl(bool& exact) {
     exact = n_ <= kExactKlLimit;
-    return exact ? exact_kl(p_, y_) : kl();
+    return exact ? exact_kl(edges(), y_) : kl();
   }
   /// Whether the map grew so wide that the grid's spacing had to grow too.
   bool coarse() const { return fft_ && grid_.coarse(); }
@@ -152,13 +158,26 @@ class Descent {
   double repulsion(Coordinates& r) {
     return fft_ ? grid_.repulsion(y_, r) : exact_repulsion(y_, r);
   }
+  /// P between the points as they are numbered here.
+  const Affinities& edges() const { return order_.empty() ? p_ : renumbered_; }
+  std::vector<float> rows(const Coordinates& y) const {
+    return order_.empty() ? y.rows() : scattered_rows(y, order_);
+  }
+  /// @param order  of the caller's points, the order in which they still are.
+  void renumber(std::vector<std::int32_t> order) {
+    renumbered_ = renumbered(p_, order);
+    for (Coordinates* points : {&y_, &update_, &gain_}) *points = gathered(*points, order);
+    order_ = std::move(order);
+  }
 
   const Affinities& p_;
   index_t n_;
   int dimensions_;
   double max_step_;
   double negative_entropy_ = 0, mass_ = 0;
-  bool fft_;
+  bool fft_, renumbers_;
+  std::vector<std::int32_t> order_;  // empty: the caller's
+  Affinities renumbered_;
   FieldGrid grid_;
   Coordinates y_, update_, gain_, next_, repulsion_, attraction_;
   std::vector<double> force_square_;
@@ -242,7 +261,7 @@ TsneResult optimise_by(Steps& descent, const Affinities& p, int iteration,
 /// A state before the first iteration, from a start map (n, components).
 inline TsneState initial_state(std::vector<float> start) {
   const std::size_t size = start.size();
-  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f), 0, {}};
+  return {std::move(start), std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f)};
 }
 
 /// Runs the iterations that `state` has not done yet.
@@ -255,6 +274,7 @@ inline TsneState initial_state(std::vector<float> start) {
 /// @return  the map with its exact KL, and why it stopped.
 /// @throws DeviceError      no such device, or a build without CUDA.
 /// @throws ShapeError       the state does not fit n and components.
+/// @throws ValueError       the state's order is not one of n points.
 /// @throws DivergenceError  a value is not finite any more; it carries the last good map.
 ///
 /// Cost    per iteration n^2 pairs and one visit to every edge of P.
@@ -268,6 +288,9 @@ inline TsneResult optimise(const Affinities& p, TsneState state, const TsneOptio
                           state.gain.size() == state.map.size(),
                       "optimise: want a state of ", p.n, " x ", options.components, " values, got ",
                       state.map.size(), ", ", state.update.size(), " and ", state.gain.size());
+  require<ValueError>(state.order.empty() || detail::is_order(state.order, p.n),
+                      "optimise: want each of the ", p.n, " points once in the state's order, or "
+                      "none");
   return on_device(options.device, [&](auto place) {
     using Steps = std::conditional_t<std::is_same_v<decltype(place), Cpu>, detail::Descent,
                                      detail::DeviceDescent>;
