@@ -2,10 +2,12 @@
 //
 //   tsne_choices_bench neighbors 20000x64 5000x784 [--repeats 3] [--neighbors 90]
 //   tsne_choices_bench repulsion 2000 3000 5000 [--repeats 3]
+//   tsne_choices_bench transforms 800 2000 4050 [--repeats 3]
 //
 // One thread. CPU seconds; medians of the repeats, the ways in turn within each. Ratios are of the
 // same repeat, so that what else the machine does falls on both sides; their smallest and largest
 // are in brackets. The limits by_products(), kBruteForceLimit and kExactRepulsionLimit come from it.
+// The transforms are those of the grid beside kissfft's, which must be installed (libkissfft-dev).
 
 #include <algorithm>
 #include <cstdint>
@@ -18,7 +20,14 @@
 
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
+#include "mwalimu/embedding/lane_fft.hpp"
 #include "mwalimu/embedding/tsne.hpp"
+
+#if defined(MWALIMU_KISSFFT)
+#include <kissfft/kiss_fft.h>
+
+#include <cmath>
+#endif
 
 namespace {
 
@@ -105,10 +114,79 @@ void repulsion(index_t n, int repeats) {
   std::fflush(stdout);
 }
 
+#if defined(MWALIMU_KISSFFT)
+/// Sixteen sequences of n complex numbers: in lanes, and one after another by kissfft.
+void transforms(index_t n, int repeats) {
+  using embedding::detail::ComplexLanes;
+  constexpr index_t kLanes = embedding::detail::kLanes;
+  constexpr int kRounds = 16;  // of transforms between two fillings: values grow by sqrt(n) in each
+  const int fillings = static_cast<int>(500000 / n) + 1;
+  std::vector<ComplexLanes> filling(n), x, scratch(n);
+  std::vector<kiss_fft_cpx> rows(kLanes * n), spectra(kLanes * n);
+  RandomStream random(1, Purpose::test, 0);
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t lane = 0; lane < kLanes; ++lane) {
+      kiss_fft_cpx& value = rows[lane * n + i];
+      value = {1e-20f * random.normal(), 1e-20f * random.normal()};
+      filling[i].part[0][lane] = value.r;
+      filling[i].part[1][lane] = value.i;
+    }
+  }
+  const embedding::detail::LaneFft fft(n);
+  kiss_fft_cfg config = kiss_fft_alloc(static_cast<int>(n), 0, nullptr, nullptr);
+  const auto by_kissfft = [&] {
+    for (index_t lane = 0; lane < kLanes; ++lane) {
+      kiss_fft(config, &rows[lane * n], &spectra[lane * n]);
+    }
+  };
+  by_kissfft();
+  x = filling;
+  const ComplexLanes* spectrum = fft.forward(x.data(), scratch.data());
+  double difference = 0, size = 0;
+  for (index_t i = 0; i < n; ++i) {
+    for (index_t lane = 0; lane < kLanes; ++lane) {
+      const kiss_fft_cpx& want = spectra[lane * n + i];
+      difference += std::pow(double{spectrum[i].part[0][lane]} - want.r, 2) +
+                    std::pow(double{spectrum[i].part[1][lane]} - want.i, 2);
+      size += std::pow(double{want.r}, 2) + std::pow(double{want.i}, 2);
+    }
+  }
+  require<Error>(difference <= 1e-12 * size, "transforms: ", n, " numbers are off by ",
+                 std::sqrt(difference / size));
+  std::vector<double> ours, kissfft;
+  for (int r = 0; r < repeats; ++r) {
+    ours.push_back(cpu_seconds([&] {
+      for (int f = 0; f < fillings; ++f) {
+        x = filling;
+        ComplexLanes *from = x.data(), *to = scratch.data();
+        for (int round = 0; round < kRounds; ++round) {
+          if (fft.forward(from, to) == to) std::swap(from, to);
+        }
+      }
+    }));
+    kissfft.push_back(cpu_seconds([&] {
+      for (int f = 0; f < fillings * kRounds; ++f) by_kissfft();
+    }));
+  }
+  kiss_fft_free(config);
+  const double calls = 1e-6 * fillings * kRounds;
+  std::printf("%6ld numbers: in lanes %.1f us, kissfft %.1f us, kissfft/lanes %s\n",
+              static_cast<long>(n), median(ours) / calls, median(kissfft) / calls,
+              ratio(kissfft, ours).c_str());
+  std::fflush(stdout);
+}
+#else
+void transforms(index_t, int) {
+  mwalimu::detail::fail<ValueError>("transforms: built without kissfft (libkissfft-dev)");
+}
+#endif
+
 void run(const std::vector<std::string>& arguments) {
   require<ValueError>(!arguments.empty() &&
-                          (arguments[0] == "neighbors" || arguments[0] == "repulsion"),
-                      "usage: tsne_choices_bench neighbors|repulsion SIZES [--repeats R]");
+                          (arguments[0] == "neighbors" || arguments[0] == "repulsion" ||
+                           arguments[0] == "transforms"),
+                      "usage: tsne_choices_bench neighbors|repulsion|transforms SIZES "
+                      "[--repeats R]");
   set_num_threads(1);
   int repeats = 3;
   index_t k = 90;
@@ -129,6 +207,10 @@ void run(const std::vector<std::string>& arguments) {
   }
   for (const std::string& size : sizes) {
     const index_t n = std::stol(size);
+    if (arguments[0] == "transforms") {
+      transforms(n, repeats);
+      continue;
+    }
     require<ValueError>(n > k, "want more than ", k, " points, got ", n);
     if (arguments[0] == "repulsion") {
       repulsion(n, repeats);
