@@ -3,11 +3,13 @@
 //   tsne_choices_bench neighbors 20000x64 5000x784 [--repeats 3] [--neighbors 90]
 //   tsne_choices_bench repulsion 2000 3000 5000 [--repeats 3]
 //   tsne_choices_bench transforms 800 2000 4050 [--repeats 3]
+//   tsne_choices_bench order 100000 200000 600000 [--repeats 3]
 //
 // One thread. CPU seconds; medians of the repeats, the ways in turn within each. Ratios are of the
 // same repeat, so that what else the machine does falls on both sides; their smallest and largest
-// are in brackets. The limits by_products(), kBruteForceLimit and kExactRepulsionLimit come from it.
-// The transforms are those of the grid beside kissfft's, which must be installed (libkissfft-dev).
+// are in brackets. The limits by_products(), kBruteForceLimit, kExactRepulsionLimit and
+// kMapOrderLimit come from it. The transforms are those of the grid beside kissfft's, which must be
+// installed (libkissfft-dev).
 
 #include <algorithm>
 #include <cstdint>
@@ -16,12 +18,14 @@
 #include <exception>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mwalimu/core/parallel.hpp"
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/embedding/lane_fft.hpp"
 #include "mwalimu/embedding/tsne.hpp"
+#include "tsne_mixture.hpp"
 
 #if defined(MWALIMU_KISSFFT)
 #include <kissfft/kiss_fft.h>
@@ -33,20 +37,12 @@ namespace {
 
 using namespace mwalimu;
 using namespace mwalimu::embedding;
+using bench::mixture;
 
 double cpu_seconds(const std::function<void()>& work) {
   const std::clock_t begin = std::clock();
   work();
   return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-}
-
-/// Fifty Gaussian clusters.
-std::vector<float> mixture(index_t n, index_t d) {
-  RandomStream random(1, Purpose::test, 0);
-  std::vector<float> centres(50 * d), x(n * d);
-  for (float& v : centres) v = 6 * random.normal();
-  for (index_t i = 0; i < n * d; ++i) x[i] = centres[i / d % 50 * d + i % d] + random.normal();
-  return x;
 }
 
 double median(std::vector<double> values) {
@@ -64,30 +60,37 @@ std::string ratio(const std::vector<double>& a, const std::vector<double>& b) {
   return text;
 }
 
+/// Beyond 50,000 points without direct sums, beyond 100,000 without the graph.
 void neighbors(index_t n, index_t d, index_t k, int repeats) {
+  const bool with_direct = n <= 50000, with_graph = n <= 100000;
   const std::vector<float> values = mixture(n, d);
   const Points x(values, n, d);
   std::vector<std::int32_t> index(n * k);
   std::vector<float> distance(n * k);
   const auto self = [](index_t i) { return i; };
-  std::vector<double> direct, products, graph;
-  double recall = 0;
+  std::vector<double> direct, products, lists, graph;
+  double lists_recall = 0, recall = 0;
   for (int r = 0; r < repeats; ++r) {
-    direct.push_back(cpu_seconds([&] {
+    direct.push_back(!with_direct ? 0 : cpu_seconds([&] {
       embedding::detail::brute_force(x, x, self, k, index.data(), distance.data());
     }));
     products.push_back(cpu_seconds([&] {
       embedding::detail::product_search(x, x, self, k, index.data(), distance.data());
     }));
-    if (!kHasHnsw) continue;
+    lists.push_back(cpu_seconds([&] {
+      lists_recall = nearest_neighbors(x, k, Metric::euclidean, NeighborSearch::lists).recall;
+    }));
+    if (!kHasHnsw || !with_graph) continue;
     graph.push_back(cpu_seconds([&] {
       recall = nearest_neighbors(x, k, Metric::euclidean, NeighborSearch::hnsw).recall;
     }));
   }
-  std::printf("%6ld x %-4ld k %-4ld direct %8.3f s, products %8.3f s, direct/products %s",
+  std::printf("%6ld x %-4ld k %-4ld direct %8.3f s, products %8.3f s, direct/products %s, "
+              "lists %8.3f s, products/lists %s, recall %.4f",
               static_cast<long>(n), static_cast<long>(d), static_cast<long>(k), median(direct),
-              median(products), ratio(direct, products).c_str());
-  if (kHasHnsw) {
+              median(products), ratio(direct, products).c_str(), median(lists),
+              ratio(products, lists).c_str(), lists_recall);
+  if (!graph.empty()) {
     std::printf(", graph %8.3f s, products/graph %s, recall %.4f", median(graph),
                 ratio(products, graph).c_str(), recall);
   }
@@ -181,11 +184,55 @@ void transforms(index_t, int) {
 }
 #endif
 
+/// Fifty iterations in the order of the points and along their map, from the end of early
+/// exaggeration and 200 later; there also along the map of the first.
+void order(index_t n, int repeats) {
+  const std::vector<float> values = mixture(n, 3);
+  TsneOptions options;
+  const TsneInput input = prepare_tsne(Points(values, n, 3), options);
+  const Affinities p = affinities(input.neighbors, options.perplexity);
+  const embedding::detail::Plan plan = embedding::detail::plan(options, n);
+  constexpr int kSteps = 50;
+  TsneState state = initial_state(input.start);
+  const auto advance = [&](int until, index_t order_above) {
+    options.map_order_above = order_above;
+    embedding::detail::Descent descent(p, state, options);
+    descent.advance(state.iteration, until, plan, {});
+    state = descent.state(until);
+  };
+  // CPU seconds of kSteps steps from here, without the renumbering itself.
+  const auto steps = [&](TsneState from, index_t order_above) {
+    options.map_order_above = order_above;
+    embedding::detail::Descent descent(p, from, options);
+    descent.advance(from.iteration, from.iteration + 1, plan, {});
+    return cpu_seconds(
+        [&] { descent.advance(from.iteration + 1, from.iteration + 1 + kSteps, plan, {}); });
+  };
+  advance(plan.early, n);
+  for (const int at : {plan.early, plan.early + 200}) {
+    advance(at, 0);
+    TsneState fresh = state;
+    fresh.order.clear();
+    std::vector<double> given, along, before;
+    for (int repeat = 0; repeat < repeats; ++repeat) {
+      given.push_back(steps(fresh, n));
+      along.push_back(steps(fresh, 0));
+      before.push_back(state.order.empty() ? along.back() : steps(state, 0));
+    }
+    std::printf("%7ld points at %d, ms a step: as given %.2f, along the map %.2f (%s), along that "
+                "of %d %.2f (%s)\n",
+                static_cast<long>(n), at, 1e3 * median(given) / kSteps,
+                1e3 * median(along) / kSteps, ratio(given, along).c_str(), plan.early,
+                1e3 * median(before) / kSteps, ratio(given, before).c_str());
+    std::fflush(stdout);
+  }
+}
+
 void run(const std::vector<std::string>& arguments) {
   require<ValueError>(!arguments.empty() &&
                           (arguments[0] == "neighbors" || arguments[0] == "repulsion" ||
-                           arguments[0] == "transforms"),
-                      "usage: tsne_choices_bench neighbors|repulsion|transforms SIZES "
+                           arguments[0] == "transforms" || arguments[0] == "order"),
+                      "usage: tsne_choices_bench neighbors|repulsion|transforms|order SIZES "
                       "[--repeats R]");
   set_num_threads(1);
   int repeats = 3;
@@ -214,6 +261,10 @@ void run(const std::vector<std::string>& arguments) {
     require<ValueError>(n > k, "want more than ", k, " points, got ", n);
     if (arguments[0] == "repulsion") {
       repulsion(n, repeats);
+      continue;
+    }
+    if (arguments[0] == "order") {
+      order(n, repeats);
       continue;
     }
     const std::size_t times = size.find('x');
