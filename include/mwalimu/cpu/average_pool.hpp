@@ -7,6 +7,7 @@
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/cpu/fixed_chunks.hpp"
+#include "mwalimu/cpu/prefetch.hpp"
 #include "mwalimu/ops/average_pool.hpp"
 
 namespace mwalimu::ops {
@@ -49,6 +50,9 @@ void average_pool_forward(Cpu, View<const T, 4> x, const AveragePoolOptions& opt
         const index_t w0 = breadth.begin(ow), w1 = breadth.end(ow);
         const T* window = x.data() + n * x.stride(0) + h0 * row + w0 * pixel;
         T* to = y.data() + (r * breadth.count + ow) * C;
+        for (index_t i = 0; i < options.stride; ++i) {  // what the window below this one reads
+          detail::prefetch(window + (options.stride + i) * row, options.stride * C);
+        }
         if (h1 - h0 == 2 && w1 - w0 == 2) {  // the shortcut of every down-sampling block
           const T *below = window + row, *beside = window + pixel, *across = below + pixel;
 #pragma omp simd
