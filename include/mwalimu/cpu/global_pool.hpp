@@ -8,76 +8,114 @@
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/cpu/fixed_chunks.hpp"
+#include "mwalimu/cpu/keep_if.hpp"
+#include "mwalimu/cpu/prefetch.hpp"
 #include "mwalimu/ops/global_pool.hpp"
 
 namespace mwalimu::ops {
 namespace detail {
-inline constexpr index_t kGlobalTile = 128;
+
+inline constexpr index_t kGlobalTile = 512;  // channels: most maps are read in memory order
+inline constexpr index_t kGlobalRun = 64;    // pixels summed in float before the sum goes to double
+
+/// What is kept of a tile of channels of one sample.
+template <class T>
+struct GlobalTile {
+  using A = accumulate_t<T>;
+  // An index as wide as the value: comparison and choice then use the same vector lanes.
+  using Lane = std::conditional_t<sizeof(A) == 8, std::int64_t, std::int32_t>;
+
+  alignas(64) double sum[kGlobalTile];
+  alignas(64) A run[kGlobalTile], largest[kGlobalTile];
+  alignas(64) Lane at[kGlobalTile];
+};
+
+/// Adds pixel number p. One at a time, in memory order: four for one visit to the tile was slower.
+template <bool kMaximum, class T>
+void add_pixel(const T* x, index_t p, index_t width, GlobalTile<T>& tile) {
+  using A = accumulate_t<T>;
+  using Lane = typename GlobalTile<T>::Lane;
+  A *run = tile.run, *largest = tile.largest;
+  Lane* at = tile.at;
+#pragma omp simd
+  for (index_t c = 0; c < width; ++c) {
+    const A v = convert<A>(x[c]);
+    run[c] += v;
+    if constexpr (kMaximum) {
+      const bool wins = (v > largest[c]) | (v != v);
+      largest[c] = wins ? v : largest[c];
+      at[c] = wins ? static_cast<Lane>(p) : at[c];
+    }
+  }
 }
 
-template <Real T>
-void global_average_forward(Cpu, View<const T, 3> x, View<T, 2> average) {
+/// All P pixels: the sums and, with kMaximum, the largest of each channel and its pixel.
+template <bool kMaximum, class T>
+void pool_tile(const T* x, index_t stride, index_t P, index_t width, GlobalTile<T>& tile) {
   using A = accumulate_t<T>;
+  constexpr index_t kAhead = 4;  // pixels
+  std::fill_n(tile.sum, width, 0.0);
+  std::fill_n(tile.at, width, 0);
+  for (index_t c = 0; c < width; ++c) tile.largest[c] = convert<A>(x[c]);
+  for (index_t p0 = 0; p0 < P; p0 += kGlobalRun) {
+    std::fill_n(tile.run, width, A{0});
+    for (index_t p = p0; p < std::min(P, p0 + kGlobalRun); ++p) {
+      prefetch(x + (p + kAhead) * stride, width);
+      add_pixel<kMaximum>(x + p * stride, p, width, tile);
+    }
+#pragma omp simd
+    for (index_t c = 0; c < width; ++c) tile.sum[c] += static_cast<double>(tile.run[c]);
+  }
+}
+
+/// Calls finish(n, c0, width, tile) behind each tile of each sample.
+template <bool kMaximum, class T, class Finish>
+void for_each_global_tile(View<const T, 3> x, Finish&& finish) {
   const index_t P = x.dim(1), C = x.dim(2);
-  constexpr index_t kRun = 64;  // pixels summed in float before the sum goes to double
-  detail::for_each_row_range(x.dim(0), P * C, [&](index_t begin, index_t end) {
+  for_each_row_range(x.dim(0), P * C, [&](index_t begin, index_t end) {
+    GlobalTile<T> tile;
     for (index_t n = begin; n < end; ++n) {
-      for (index_t c0 = 0; c0 < C; c0 += detail::kGlobalTile) {
-        const index_t width = std::min(detail::kGlobalTile, C - c0);
-        const T* pixels = x.data() + n * x.stride(0) + c0;
-        alignas(64) A run[detail::kGlobalTile];
-        alignas(64) double sum[detail::kGlobalTile] = {};
-        for (index_t p0 = 0; p0 < P; p0 += kRun) {
-          std::fill_n(run, width, A{0});
-          for (index_t p = p0; p < std::min(P, p0 + kRun); ++p) {
-#pragma omp simd
-            for (index_t c = 0; c < width; ++c) run[c] += convert<A>(pixels[p * C + c]);
-          }
-#pragma omp simd
-          for (index_t c = 0; c < width; ++c) sum[c] += static_cast<double>(run[c]);
-        }
-        T* to = average.data() + n * average.stride(0) + c0;
-        const double weight = 1.0 / static_cast<double>(P);
-        for (index_t c = 0; c < width; ++c) to[c] = convert<T>(sum[c] * weight);
+      for (index_t c0 = 0; c0 < C; c0 += kGlobalTile) {
+        const index_t width = std::min(kGlobalTile, C - c0);
+        pool_tile<kMaximum>(x.data() + n * x.stride(0) + c0, C, P, width, tile);
+        finish(n, c0, width, tile);
       }
     }
   });
+}
+
+/// to[c] <- the tile's averages over P pixels.
+template <class T>
+void store_average(const GlobalTile<T>& tile, index_t P, index_t width, T* to) {
+  const double weight = 1.0 / static_cast<double>(P);
+#pragma omp simd
+  for (index_t c = 0; c < width; ++c) to[c] = convert<T>(tile.sum[c] * weight);
+}
+
+}  // namespace detail
+
+template <Real T>
+void global_average_forward(Cpu, View<const T, 3> x, View<T, 2> average) {
+  detail::for_each_global_tile<false>(
+      x, [&](index_t n, index_t c0, index_t width, const detail::GlobalTile<T>& tile) {
+        detail::store_average(tile, x.dim(1), width, average.data() + n * average.stride(0) + c0);
+      });
 }
 
 template <Real T>
 void concat_pool_forward(Cpu, View<const T, 3> x, View<T, 2> maximum, View<T, 2> average,
                          View<std::int32_t, 2> where) {
-  using A = accumulate_t<T>;
-  using Lane = std::conditional_t<sizeof(A) == 8, std::int64_t, std::int32_t>;
-  const index_t P = x.dim(1), C = x.dim(2);
-  detail::for_each_row_range(x.dim(0), P * C, [&](index_t begin, index_t end) {
-    for (index_t n = begin; n < end; ++n) {
-      for (index_t c0 = 0; c0 < C; c0 += detail::kGlobalTile) {
-        const index_t width = std::min(detail::kGlobalTile, C - c0);
-        const T* pixels = x.data() + n * x.stride(0) + c0;
-        alignas(64) A best[detail::kGlobalTile];
-        alignas(64) Lane at[detail::kGlobalTile] = {};
-        for (index_t c = 0; c < width; ++c) best[c] = convert<A>(pixels[c]);
-        for (index_t p = 1; p < P; ++p) {
-          const Lane here = static_cast<Lane>(p);
-#pragma omp simd
-          for (index_t c = 0; c < width; ++c) {
-            const A v = convert<A>(pixels[p * C + c]);
-            const bool wins = (v > best[c]) | (v != v);
-            best[c] = wins ? v : best[c];
-            at[c] = wins ? here : at[c];
-          }
-        }
+  detail::for_each_global_tile<true>(
+      x, [&](index_t n, index_t c0, index_t width, const detail::GlobalTile<T>& tile) {
+        detail::store_average(tile, x.dim(1), width, average.data() + n * average.stride(0) + c0);
         T* to = maximum.data() + n * maximum.stride(0) + c0;
         std::int32_t* to_at = where.data() + n * where.stride(0) + c0;
+#pragma omp simd
         for (index_t c = 0; c < width; ++c) {
-          to[c] = convert<T>(best[c]);
-          to_at[c] = static_cast<std::int32_t>(at[c]);
+          to[c] = convert<T>(tile.largest[c]);
+          to_at[c] = static_cast<std::int32_t>(tile.at[c]);
         }
-      }
-    }
-  });
-  global_average_forward<T>(Cpu{}, x, average);
+      });
 }
 
 template <Real T>
@@ -111,7 +149,7 @@ void concat_pool_backward(Cpu, View<const T, 2> dmaximum, View<const T, 2> daver
       T* to = dx.data() + r * C;
 #pragma omp simd
       for (index_t c = 0; c < C; ++c) {
-        const A from_max = winner[c] == here ? convert<A>(largest[c]) : A{0};
+        const A from_max = detail::keep_if(winner[c] == here, largest[c]);
         to[c] = convert<T>(convert<A>(average[c]) * weight + from_max);
       }
     }
