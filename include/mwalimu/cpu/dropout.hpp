@@ -9,44 +9,39 @@
 #include "mwalimu/core/random.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/cpu/fixed_chunks.hpp"
+#include "mwalimu/cpu/keep_if.hpp"
+#include "mwalimu/cpu/prefetch.hpp"
 #include "mwalimu/ops/dropout.hpp"
 
 namespace mwalimu::ops {
 namespace detail {
 
-inline constexpr index_t kPhiloxLanes = 16;  // one AVX-512 register of counters
+inline constexpr index_t kPhiloxLanes = 64;  // several registers: one's rounds overlap another's
 
 /// philox({first + l, counter[1], counter[2], counter[3]}, key) for l < kPhiloxLanes, one behind the
 /// other. Written out by lanes, for the compiler makes vectors of loops, not of calls.
 inline void philox_blocks(std::uint32_t first, const PhiloxBlock& counter, std::uint64_t key,
                           std::uint32_t* bits) {
-  alignas(64) std::uint32_t c0[kPhiloxLanes], c1[kPhiloxLanes], c2[kPhiloxLanes], c3[kPhiloxLanes];
-  for (index_t l = 0; l < kPhiloxLanes; ++l) {
-    c0[l] = first + static_cast<std::uint32_t>(l);
-    c1[l] = counter[1];
-    c2[l] = counter[2];
-    c3[l] = counter[3];
-  }
-  auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
+  // Words of 32 bits in lanes of 64: a product's halves are then where the next round wants them.
+  const std::uint64_t c1_first = counter[1], c2_first = counter[2], c3_first = counter[3];
 #pragma omp simd
-    for (index_t l = 0; l < kPhiloxLanes; ++l) {
-      const std::uint64_t a = std::uint64_t{0xD2511F53u} * c0[l];
-      const std::uint64_t b = std::uint64_t{0xCD9E8D57u} * c2[l];
-      c0[l] = static_cast<std::uint32_t>(b >> 32) ^ c1[l] ^ k0;
-      c1[l] = static_cast<std::uint32_t>(b);
-      c2[l] = static_cast<std::uint32_t>(a >> 32) ^ c3[l] ^ k1;
-      c3[l] = static_cast<std::uint32_t>(a);
+  for (index_t l = 0; l < kPhiloxLanes; ++l) {
+    std::uint64_t c0 = first + static_cast<std::uint32_t>(l);
+    std::uint64_t c1 = c1_first, c2 = c2_first, c3 = c3_first;
+    auto k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const std::uint64_t a = 0xD2511F53u * c0, b = 0xCD9E8D57u * c2;
+      c0 = (b >> 32) ^ c1 ^ k0;
+      c1 = b & 0xFFFFFFFFu;
+      c2 = (a >> 32) ^ c3 ^ k1;
+      c3 = a & 0xFFFFFFFFu;
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
     }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-#pragma omp simd
-  for (index_t l = 0; l < kPhiloxLanes; ++l) {
-    bits[4 * l] = c0[l];
-    bits[4 * l + 1] = c1[l];
-    bits[4 * l + 2] = c2[l];
-    bits[4 * l + 3] = c3[l];
+    bits[4 * l] = static_cast<std::uint32_t>(c0);
+    bits[4 * l + 1] = static_cast<std::uint32_t>(c1);
+    bits[4 * l + 2] = static_cast<std::uint32_t>(c2);
+    bits[4 * l + 3] = static_cast<std::uint32_t>(c3);
   }
 }
 
@@ -55,8 +50,7 @@ void drop_elements(const T* from, const std::uint32_t* bits, index_t count, floa
                    T* to) {
 #pragma omp simd
   for (index_t i = 0; i < count; ++i) {
-    const A value = convert<A>(from[i]);  // read in any case: else the loop has a branch
-    to[i] = convert<T>(uniform_from_bits(bits[i]) >= p ? value * scale : A{0});
+    to[i] = convert<T>(keep_if(uniform_from_bits(bits[i]) >= p, from[i]) * scale);
   }
 }
 
@@ -80,9 +74,11 @@ void dropout_apply(Cpu, View<const T, 1> x, double p, const DropoutKey& key, Vie
   parallel_for(groups, detail::kGrain / kElements / 4, [&](index_t begin, index_t end) {
     alignas(64) std::uint32_t bits[kElements];
     for (index_t group = begin; group < end; ++group) {
+      const index_t first = group * kElements;
+      detail::prefetch(from + first + kElements, kElements);  // while the rounds run
+      detail::prefetch_to_write(to + first + kElements, kElements);
       detail::philox_blocks(static_cast<std::uint32_t>(group * detail::kPhiloxLanes), counter,
                             key.seed, bits);
-      const index_t first = group * kElements;
       detail::drop_elements(from + first, bits, std::min(kElements, n - first), threshold, scale,
                             to + first);
     }
