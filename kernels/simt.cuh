@@ -6,6 +6,7 @@
 //   simt::launch(kernel, grid, block, shared_bytes, stream, args...)   instead of <<<...>>>
 //   simt::launch_cooperative(...), simt::max_cooperative_blocks(kernel, threads, shared_bytes)
 //   simt::grid_sync()                 a barrier of all blocks of a cooperative launch
+//   simt::mma_m16n8k16(c, a, b)       a product of tiles on tensor cores
 #pragma once
 
 #if !defined(__CUDACC__)
@@ -21,6 +22,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -109,6 +111,23 @@ int max_cooperative_blocks(void (*kernel)(P...), int threads, std::size_t shared
 
 /// Waits for every thread of a cooperative launch.
 __device__ __forceinline__ void grid_sync() { cooperative_groups::this_grid().sync(); }
+
+/// c (16, 8) += a (16, 16) b (16, 8) by a whole warp on its tensor core: a and b of bfloat16, two a
+/// word, in whose lower half is the lower column (of b: row); c in float. With g = lane / 4 and
+/// t = lane % 4, a lane has
+///   a[r]  row g + 8 (r % 2), columns 2t + 8 (r / 2) and the next
+///   b[r]  rows 2t + 8 r and the next, column g
+///   c[i]  row g + 8 (i / 2), column 2t + i % 2
+/// Order, rounding and subnormal numbers are the device's own affair. From compute capability 8.0.
+/// Source  PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
+__device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4],
+                                             const std::uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 
 }  // namespace mwalimu::simt
 

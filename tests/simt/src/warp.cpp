@@ -1,10 +1,63 @@
 // Collectives of a warp: the last lane to come computes for all.
 #include <bit>
+#include <cmath>
+#include <cstdlib>
 
 #include "report.hpp"
 #include "scheduler.hpp"
 
 namespace mwalimu::simt::detail {
+namespace {
+
+// The sum with every term cut to the 24 bits of the largest, cut to 24 bits itself.
+template <std::size_t N>
+float truncated_sum(const double (&terms)[N]) {
+  double plain = 0, largest = 0;
+  for (const double t : terms) {
+    plain += t;
+    largest = std::fmax(largest, std::abs(t));
+  }
+  if (!std::isfinite(plain) || largest == 0) return static_cast<float>(plain);
+  const int unit = std::ilogb(largest) - 23;
+  const double scale = std::ldexp(1.0, -unit);
+  long long sum = 0;
+  for (const double t : terms) sum += static_cast<long long>(t * scale);
+  const int excess = std::bit_width(static_cast<unsigned long long>(std::llabs(sum))) - 24;
+  if (excess > 0) sum = sum / (1ll << excess) * (1ll << excess);
+  return static_cast<float>(std::ldexp(static_cast<double>(sum), unit));
+}
+
+// Two numbers of bfloat16, the first in the lower half.
+float half_of(std::uint32_t word, int which) {
+  return std::bit_cast<float>(which == 0 ? word << 16 : word & 0xFFFF0000u);
+}
+
+}  // namespace
+
+// PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type".
+void complete_mma(LaneOperand* const* lanes, unsigned mask) {
+  float a[16][16], b[8][16];  // b by columns
+  each_lane(lanes, mask, [&](int lane, LaneOperand& o) {
+    const TileOperand& tile = *from_bits<const TileOperand*>(o.in);
+    const int group = lane / 4, k = lane % 4 * 2;
+    for (int half = 0; half < 2; ++half) {
+      for (int r = 0; r < 4; ++r) {
+        a[group + r % 2 * 8][k + r / 2 * 8 + half] = half_of(tile.a[r], half);
+      }
+      for (int r = 0; r < 2; ++r) b[group][k + r * 8 + half] = half_of(tile.b[r], half);
+    }
+  });
+  each_lane(lanes, mask, [&](int lane, LaneOperand& o) {
+    float* const c = from_bits<const TileOperand*>(o.in)->c;
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      double terms[17];
+      for (int k = 0; k < 16; ++k) terms[k] = double{a[row][k]} * b[column][k];
+      terms[16] = c[i];
+      c[i] = truncated_sum(terms);
+    }
+  });
+}
 
 unsigned lane() { return current_worker->thread->rank & 31u; }
 unsigned thread_rank() { return current_worker->thread->rank; }

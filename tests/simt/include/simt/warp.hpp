@@ -1,4 +1,4 @@
-// simt/warp: shuffles, votes, matches, reductions and the barrier of a warp.
+// simt/warp: shuffles, votes, matches, reductions, products of tiles and the barrier of a warp.
 //
 // One mechanism serves all: each lane leaves its operand and waits; the last lane of the mask
 // computes every lane's result and wakes the others. That the lanes meet in the same intrinsic is
@@ -7,6 +7,7 @@
 
 #include <bit>
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <type_traits>
@@ -151,6 +152,13 @@ T reduce_lanes(const char* what, unsigned mask, T value, const char* file, int l
   return from_bits<T>(operand.out);
 }
 
+/// A lane's registers of a product of tiles.
+struct TileOperand {
+  const std::uint32_t *a, *b;
+  float* c;
+};
+void complete_mma(LaneOperand* const* lanes, unsigned mask);
+
 struct Max {
   template <class T>
   T operator()(T a, T b) const {
@@ -190,6 +198,21 @@ struct Xor {
 };
 
 }  // namespace mwalimu::simt::detail
+
+namespace mwalimu::simt {
+
+/// The device's mma_m16n8k16 (kernels/simt.cuh). Products are exact; a sum of 17 terms has no bits
+/// below the 24 of its largest: the weakest answer that tensor cores have been seen to give, so that
+/// a bound on their error is put to the test.
+inline void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                         MWALIMU_SIMT_HERE) {
+  detail::TileOperand tile{a, b, c};
+  detail::LaneOperand operand{detail::to_bits(&tile), 0, 0, 32, false};
+  detail::warp_collective(detail::complete_mma, "mma_m16n8k16()", ~0u, operand, false, file_,
+                          line_);
+}
+
+}  // namespace mwalimu::simt
 
 inline void __syncwarp(unsigned mask = ~0u, MWALIMU_SIMT_HERE) {
   namespace d = ::mwalimu::simt::detail;
