@@ -1,5 +1,4 @@
-// embedding/device_neighbors: the k nearest neighbours of every point by measuring all pairs on a
-// CUDA device.
+// embedding/device_neighbors: the k nearest neighbours of every point by all pairs on a CUDA device.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +15,10 @@ namespace mwalimu::embedding {
 inline constexpr index_t kDeviceNeighborsLimit = 960;
 
 /// index, square_distance (n, k) <- the nearest k of the other rows of x (n, d), nearest first,
-/// ties by the smaller index. Defined in kernels/nearest.cuh; a template on the place only so that
-/// it need not be defined where it is declared.
+/// ties by the smaller index: exact in float arithmetic, the same bits on every run. Defined in
+/// kernels/nearest.cuh; a template on the place only so that it need not be defined where it is
+/// declared.
+/// @param x  (n, d) finite, 1 <= d < 2^20, rows side by side; every distance finite.
 template <class Place>
 void nearest_rows(Place on, View<const float, 2> x, View<std::int32_t, 2> index,
                   View<float, 2> square_distance);
