@@ -13,6 +13,7 @@
 #include "mwalimu/core/place.hpp"
 #include "mwalimu/core/tensor.hpp"
 #include "mwalimu/cpu/fixed_chunks.hpp"
+#include "mwalimu/cpu/keep_if.hpp"
 #include "mwalimu/ops/batch_norm.hpp"
 
 namespace mwalimu::ops {
@@ -269,8 +270,7 @@ void batch_norm_gradient_sums(View<const T, 2> dy, View<const T, 2> x,
             }
 #pragma omp simd
             for (index_t c = 0; c < width; ++c) {
-              A g = convert<A>(dy_row[c]);
-              if constexpr (masked.value) g = pass[c] != 0 ? g : A{0};
+              const A g = keep_if(!masked.value || pass[c] != 0, dy_row[c]);
               s1[c] += g;
               s2[c] += g * (convert<A>(x_row[c]) - middle[c]);
             }
@@ -348,8 +348,7 @@ void batch_norm_input_gradient(Cpu, View<const T, 2> dy, View<const T, 2> x,
           }
 #pragma omp simd
           for (index_t c = 0; c < width; ++c) {
-            A g = convert<A>(dy_row[c]);
-            if constexpr (masked.value) g = pass[c] != 0 ? g : A{0};
+            const A g = detail::keep_if(!masked.value || pass[c] != 0, dy_row[c]);
             if constexpr (has_residual.value) dresidual_row[c] = convert<T>(g);
             const A xc = convert<A>(x_row[c]) - middle[c];
             dx_row[c] = convert<T>(factor[c] * (g - offset[c] - xc * slope[c]));
