@@ -51,7 +51,7 @@ void average_pool_forward(Cpu, View<const T, 4> x, const AveragePoolOptions& opt
         const T* window = x.data() + n * x.stride(0) + h0 * row + w0 * pixel;
         T* to = y.data() + (r * breadth.count + ow) * C;
         for (index_t i = 0; i < options.stride; ++i) {  // what the window below this one reads
-          detail::prefetch(window + (options.stride + i) * row, options.stride * C);
+          detail::prefetch(window, (options.stride + i) * row, options.stride * C);
         }
         if (h1 - h0 == 2 && w1 - w0 == 2) {  // the shortcut of every down-sampling block
           const T *below = window + row, *beside = window + pixel, *across = below + pixel;

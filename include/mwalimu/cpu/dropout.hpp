@@ -75,8 +75,8 @@ void dropout_apply(Cpu, View<const T, 1> x, double p, const DropoutKey& key, Vie
     alignas(64) std::uint32_t bits[kElements];
     for (index_t group = begin; group < end; ++group) {
       const index_t first = group * kElements;
-      detail::prefetch(from + first + kElements, kElements);  // while the rounds run
-      detail::prefetch_to_write(to + first + kElements, kElements);
+      detail::prefetch(from, first + kElements, kElements);  // while the rounds run
+      detail::prefetch_to_write(to, first + kElements, kElements);
       detail::philox_blocks(static_cast<std::uint32_t>(group * detail::kPhiloxLanes), counter,
                             key.seed, bits);
       detail::drop_elements(from + first, bits, std::min(kElements, n - first), threshold, scale,

@@ -60,7 +60,7 @@ void pool_tile(const T* x, index_t stride, index_t P, index_t width, GlobalTile<
   for (index_t p0 = 0; p0 < P; p0 += kGlobalRun) {
     std::fill_n(tile.run, width, A{0});
     for (index_t p = p0; p < std::min(P, p0 + kGlobalRun); ++p) {
-      prefetch(x + (p + kAhead) * stride, width);
+      prefetch(x, (p + kAhead) * stride, width);
       add_pixel<kMaximum>(x + p * stride, p, width, tile);
     }
 #pragma omp simd

@@ -148,10 +148,10 @@ void max_pool_forward(Cpu, View<const T, 4> x, const Pool2dOptions& options, Vie
       for (index_t ow = 0; ow < breadth.count; ++ow) {
         const index_t out = (r * breadth.count + ow) * C;
         // What the windows below this one add.
-        const T* below = image + (height.start(oh) + height.kernel) * x.stride(1) +
-                         ow * options.stride * x.stride(2);
+        const index_t below =
+            (height.start(oh) + height.kernel) * x.stride(1) + ow * options.stride * x.stride(2);
         for (index_t i = 0; i < options.stride; ++i) {
-          detail::prefetch(below + i * x.stride(1), options.stride * C);
+          detail::prefetch(image, below + i * x.stride(1), options.stride * C);
         }
         for (index_t c = 0; c < C; c += detail::kPoolTile) {
           const index_t width = std::min(detail::kPoolTile, C - c);
@@ -187,7 +187,7 @@ void max_pool_backward(Cpu, View<const T, 4> dy, View<const std::uint8_t, 4> whe
         constexpr std::integral_constant<int, 0> any;
         constexpr std::integral_constant<int, 1> one;
         constexpr std::integral_constant<int, 2> two;
-        detail::prefetch_to_write(to + 16 * C, C);
+        detail::prefetch_to_write(to, 16 * C, C);
         if (rows.count == 1 && over.count == 1) {  // 3 x 3 windows at stride 2: one or two each way
           with(one, one);
         } else if (rows.count == 1 && over.count == 2) {
