@@ -5,8 +5,7 @@
 // Shapes     x (n, d), sums (d) with m = scale sums; split (rows, columns / 4) packs of 16 bytes;
 //            least (rows). rows >= n and columns >= d are whole tiles of whoever reads them.
 // Mapping    a warp a row, twice: its square, then its packs. A pack has four columns in four
-// words,
-//            highs 0 1, 2 3, lows 0 1, 2 3, the even column in the lower half.
+//            words, highs 0 1, 2 3, lows 0 1, 2 3, the even column in the lower half.
 // Moves      4 n d bytes twice, the second time from cache; writes 4 rows columns + 4 rows.
 // Resources  nvcc 13.0, sm_90: 32 registers, no shared memory, no spills.
 // Measured   not yet.

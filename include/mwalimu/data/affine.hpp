@@ -120,8 +120,7 @@ constexpr Projective pixel_map(const CropBox& box, const Projective& map, int ou
 ///
 /// @param image  bytes or planes, fewer than 2^31 pixels
 /// @param box    the part of the image that [-1, 1] stands for. Pixels outside it are read where
-/// the
-///               map leaves it, so a rotated crop shows what was really there.
+///               the map leaves it, so a rotated crop shows what was really there.
 /// @throws ShapeError  a box that leaves the image, an empty image or result.
 /// Accuracy  the identity on a box of the output's size copies: byte / 255, exactly.
 /// Source    torch.nn.functional.grid_sample(bilinear, padding_mode="reflection",

@@ -283,8 +283,8 @@ inline Dataset load_class_folders(const fs::path& dir, Split split, const LoadOp
 ///
 /// @throws FileError     `dir` is in neither layout, or a table is missing, empty or not a table.
 /// @throws BadDataError  items are missing, doubled, of an unknown class or without their other
-/// side,
-///                       and skip_bad is off; or no image is left. what() names and counts them.
+///                       side, and skip_bad is off; or no image is left. what() names and counts
+///                       them.
 inline Dataset load_dataset(const std::filesystem::path& dir, Split split,
                             LoadOptions options = {}) {
   namespace fs = std::filesystem;

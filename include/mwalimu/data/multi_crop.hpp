@@ -142,8 +142,7 @@ void apply_crop(const BasicByteImage<C>& image, const CropParameters& p,
 /// differ.
 /// @param row, batch     the sample's row, 0 <= row < batch
 /// @param groups         one block a group, (count * batch, size, size, C): view-major, so that
-/// view v of
-///                       sample b is image v * batch + b, as the loss wants its rows
+///                       view v of sample b is image v * batch + b, as the loss wants its rows
 /// @throws ShapeError    an empty image, or another number of blocks than groups.
 template <int C>
 void multi_crop(const MultiCropOptions& options, std::uint64_t seed, std::uint64_t step,

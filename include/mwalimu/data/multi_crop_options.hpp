@@ -201,8 +201,7 @@ inline MultiCropOptions MultiCropOptions::strong(std::string_view crops) {
 
 /// Checks what parsing did not set.
 /// @throws ValueError  no group, a scale or an aspect that is not a range, a probability outside
-/// 0..1, a
-///                     jitter, blur or angle out of range; the text names the option.
+///                     0..1, a jitter, blur or angle out of range; the text names the option.
 inline void validate(const MultiCropOptions& options) {
   require<ValueError>(!options.groups.empty() && options.groups.front().count >= 2,
                       "multi-crop: want at least two views in the first group (codes need them)");

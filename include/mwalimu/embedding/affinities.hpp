@@ -32,8 +32,7 @@ struct Affinities {
 /// @param square_distance  ascending, at least perplexity of them.
 /// @param conditional      as many; overwritten, sums to 1.
 /// @return  beta. If more neighbours are tied at D_min than the perplexity asks for, no beta is
-/// large
-///          enough: the limit is taken, uniform over the ties, and infinity returned.
+///          large enough: the limit is taken, uniform over the ties, and infinity returned.
 ///
 /// Newton's method on log beta, where the entropy is nearly linear, inside a bracket that shrinks
 /// at every step; bisection where Newton leaves it.
@@ -206,8 +205,7 @@ enum class Multiscale {
 /// @throws ValueError  none, or one out of range.
 ///
 /// Source  Lee, Peluffo-Ordonez and Verleysen 2015, "Multi-scale similarities in stochastic
-/// neighbour
-///         embedding"; Kobak and Berens 2019 for the mixture.
+///         neighbour embedding"; Kobak and Berens 2019 for the mixture.
 inline Affinities multiscale_affinities(const NeighborList& list,
                                         std::span<const double> perplexities,
                                         Multiscale kind = Multiscale::mean) {

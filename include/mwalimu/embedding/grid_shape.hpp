@@ -18,8 +18,8 @@ struct GridNeed {
 
 /// @param range   extent of the map along both axes, with its margin.
 /// @param widest  the spacing asked for. It is halved only as often as needed for 32 cells, and
-/// doubled
-///                where the grid would be too large, so that the kernel serves many iterations.
+///                doubled where the grid would be too large, so that the kernel serves many
+///                iterations.
 constexpr GridNeed grid_need(double range_0, double range_1, double widest) {
   constexpr double kFewestCells = 32;
   const double longest = range_0 > range_1 ? range_0 : range_1;

@@ -118,8 +118,7 @@ inline std::vector<float> start_map(const Points& x, const TsneOptions& o,
 
 /// Whether n points can be mapped with a perplexity, to be asked before any work.
 /// @throws ValueError  perplexity <= 0, too small for two neighbours, or above (n - 1) / 3; the
-/// text
-///                     names the largest allowed.
+///                     text names the largest allowed.
 inline void require_perplexity(double perplexity, index_t n) {
   std::vector<std::string> none;
   detail::allowed_perplexity(perplexity, n, PerplexityPolicy::strict, none);
@@ -320,9 +319,8 @@ inline std::vector<TsneResult> tsne_sweep(const Points& x, std::span<const doubl
 /// random.
 /// @return   the map, its exact KL, how and why the optimiser stopped, and warnings.
 /// @throws ValueError  n < 4; d < 1; components not 1, 2 or 3; NaN, infinity or an overflowing
-/// value
-///                     in x or in a given start (row and column are named); perplexity <= 0, or
-///                     > (n - 1) / 3 under PerplexityPolicy::strict; a zero row with
+///                     value in x or in a given start (row and column are named); perplexity <= 0,
+///                     or > (n - 1) / 3 under PerplexityPolicy::strict; a zero row with
 ///                     Metric::cosine.
 /// @throws ShapeError  a given start of another size.
 /// @throws DivergenceError  the optimisation left the finite numbers.

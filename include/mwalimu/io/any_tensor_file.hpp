@@ -92,8 +92,7 @@ class AnyTensorFile {
 /// Writes tensors in the format of the file's name, atomically.
 /// @param metadata    kept by safetensors, dropped by the others.
 /// @throws ValueError  the name is of no format, or the tensors do not fit it: .npy takes one,
-/// numpy
-///                     has no bfloat16.
+///                     numpy has no bfloat16.
 /// @throws FileError   the file cannot be written.
 inline void write_tensors(const std::filesystem::path& path, std::span<const TensorInfo> tensors,
                           const Metadata& metadata = {}) {

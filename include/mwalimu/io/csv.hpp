@@ -132,8 +132,7 @@ inline bool is_blank(const std::vector<std::string>& row) {
 /// lines end in LF or CRLF; a byte order mark is passed over; white space belongs to the field.
 /// @param source   what errors call the text.
 /// @param defects  null: a row that is blank or of another width is an error. Else such rows are
-/// left
-///                 out and described there.
+///                 left out and described there.
 /// @throws FileError  no header, a column named twice, broken quoting, or a bad row; it names the
 /// line.
 inline CsvTable parse_csv(std::string_view text, std::string source,

@@ -48,8 +48,7 @@ class NpzFile {
 
 /// Writes arrays under their names, atomically, as numpy.savez does.
 /// @throws ValueError  a name is empty or repeated, a shape does not match its bytes, or numpy has
-/// no
-///                     such type.
+///                     no such type.
 /// @throws FileError   the file cannot be written.
 inline void write_npz(const std::filesystem::path& path, std::span<const TensorInfo> tensors) {
   ZipWriter zip(path);

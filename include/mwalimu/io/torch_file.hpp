@@ -31,8 +31,8 @@ namespace mwalimu::io {
 class TorchFile {
  public:
   /// @throws FileError  the file is missing or unreadable; not a zip archive (torch.save
-  /// before 1.6,
-  ///                    TorchScript); holds what weights do not consist of; or is damaged.
+  ///                    before 1.6, TorchScript); holds what weights do not consist of; or is
+  ///                    damaged.
   explicit TorchFile(std::filesystem::path path) : path_(std::move(path)), file_(path_) {
     const std::string source = "torch file " + detail::quoted(path_);
     refuse_old_formats(source);

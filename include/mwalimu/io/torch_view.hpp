@@ -42,8 +42,7 @@ class TorchViewReader {
   /// @param i     a value for which call_of is not none.
   /// @param path  the tensor's name, for errors.
   /// @throws FileError  its numbers are none, or its type is not supported. They are not yet
-  /// checked
-  ///                    against each other.
+  ///                    checked against each other.
   TorchView view(Index i, const std::string& path) const {
     TorchView view;
     resolve(i, view, path, 0);

@@ -125,8 +125,7 @@ class CheckpointWriter {
 class CheckpointReader {
  public:
   /// @throws FileError  the file is missing or damaged, is no checkpoint, has another version, or
-  /// is
-  ///                    of another kind of run or another network than `expected`.
+  ///                    is of another kind of run or another network than `expected`.
   CheckpointReader(const std::filesystem::path& path, const CheckpointIdentity& expected)
       : file_(path) {
     check(metadata("format") == "mwalimu.checkpoint",
