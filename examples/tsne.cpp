@@ -18,7 +18,7 @@ struct Options {
   programs::CommonOptions common;
   std::string logits, input, labels, classifier, encoder, checkpoints;
   std::string of = "logits", part = "test", perplexity = "auto", metric = "euclidean",
-              start = "pca", colour = "auto";
+              start = "pca", schedule = "auto", colour = "auto";
   int size = 0, iterations = 0;
   train::EmbeddingMapOptions map;
 };
@@ -95,6 +95,8 @@ void run(const CLI::App& app, Options& o) {
   o.map.version = MWALIMU_VERSION;
   o.map.tsne.metric = o.metric == "cosine" ? embedding::Metric::cosine : embedding::Metric::euclidean;
   o.map.tsne.start = o.start == "random" ? embedding::Start::random : embedding::Start::pca;
+  o.map.tsne.schedule = o.schedule == "classic" ? embedding::Schedule::classic
+                                                : embedding::Schedule::automatic;
   if (o.iterations > 0) o.map.tsne.main_iterations = o.iterations;
   const std::map<std::string, report::MapColour> colours{{"auto", report::MapColour::automatic},
                                                          {"label", report::MapColour::label},
@@ -190,6 +192,8 @@ int main(int argc, char** argv) {
         app.add_option("--perplexity", options.perplexity,
                        "numbers, a map each, or auto: 5 to 100; the best by Cao and Wang's "
                        "criterion becomes scatter.svg");
+        app.add_flag("--multiscale", options.map.multiscale,
+                     "one map over all these perplexities at once");
         app.add_option("--pca", options.map.tsne.pca_dims,
                        "reduce to so many principal components first; 0: do not");
         app.add_option("--metric", options.metric, "between rows: euclidean or cosine")
@@ -197,8 +201,15 @@ int main(int argc, char** argv) {
         app.add_option("--start", options.start, "where points start: pca or random")
             ->check(CLI::IsMember({"pca", "random"}));
         app.add_option("--iterations", options.iterations,
-                       "after the 250 of early exaggeration; 0: 500")
+                       "after the 250 of early exaggeration; 0: 500, classic 750")
             ->check(CLI::Range(0, 1000000));
+        app.add_option("--schedule", options.schedule,
+                       "of rates and momentum: auto, or classic, that of the first programs")
+            ->check(CLI::IsMember({"auto", "classic"}));
+        app.add_option("--late-exaggeration", options.map.tsne.late_exaggeration,
+                       "of the attraction after the early iterations; about 4 keeps the clusters "
+                       "of hundreds of thousands of points apart")
+            ->check(CLI::Range(1.0, 100.0));
         app.add_option("--neighbors", options.map.neighbors,
                        "that the measures look at; 0: 12, fewer for few points");
         app.add_option("--color", options.colour,

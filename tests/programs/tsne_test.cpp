@@ -160,12 +160,23 @@ TEST_F(Tsne, SeveralPerplexitiesAreOneMapEach) {
   EXPECT_EQ(json(map({"--perplexity", "auto"}))["maps"].size(), 2u);  // 5 and 10 of 60 points
 }
 
+TEST_F(Tsne, MultiscaleIsOneMapOverAllPerplexities) {
+  const std::string out = map({"--perplexity", "5,15", "--multiscale"});
+  const auto told = json(out);
+  EXPECT_EQ(told["maps"].size(), 1u);
+  EXPECT_EQ(told["settings"]["multiscale"], nlohmann::json({5, 15}));
+  EXPECT_NE(read(out, "scatter.svg").find("perplexity 5, 15"), std::string::npos);
+  EXPECT_FALSE(fs::exists(fs::path(out) / "perplexities.svg"));
+  EXPECT_NE(coordinates(out), coordinates(map({"--perplexity", "15"})));
+}
+
 TEST_F(Tsne, EveryOptionOfTheMapChangesIt) {
   const std::string plain = coordinates(map({}));
   EXPECT_EQ(coordinates(map({})), plain);
   const std::vector<Arguments> changes{{"--seed", "5"},          {"--start", "random"},
                                        {"--metric", "cosine"},   {"--iterations", "300"},
-                                       {"--pca", "2"},           {"--perplexity", "9"}};
+                                       {"--pca", "2"},           {"--perplexity", "9"},
+                                       {"--schedule", "classic"}, {"--late-exaggeration", "2"}};
   for (const Arguments& change : changes) {
     EXPECT_NE(coordinates(map(change)), plain) << change[0];
   }
@@ -173,6 +184,8 @@ TEST_F(Tsne, EveryOptionOfTheMapChangesIt) {
   EXPECT_EQ(json(map({"--iterations", "300"}))["settings"]["iterations"], 550);
   EXPECT_EQ(json(map({"--metric", "cosine"}))["settings"]["metric"], "cosine");
   EXPECT_EQ(json(map({"--start", "random"}))["settings"]["start"], "random");
+  EXPECT_EQ(json(map({"--schedule", "classic"}))["settings"]["schedule"], "classic");
+  EXPECT_EQ(json(map({"--late-exaggeration", "2"}))["settings"]["late_exaggeration"], 2);
 }
 
 TEST_F(Tsne, EveryOptionOfThePicturesChangesThem) {
@@ -309,9 +322,10 @@ TEST_F(Tsne, NoOptionIsWithoutATest) {
   // Those that the tests of this file set; an option added to the program has to be added here.
   const std::set<std::string> tested{
       "animate", "checkpoints", "classifier", "color", "config", "data", "device", "encoder",
-      "help", "input", "iterations", "labels", "logits", "math", "metric", "neighbors", "of", "out",
-      "overwrite", "pair-lines", "part", "pca", "perplexity", "plans", "precision", "seed", "size",
-      "skip-bad", "start", "threads", "thumbnail", "title", "version"};
+      "help", "input", "iterations", "labels", "late-exaggeration", "logits", "math", "metric",
+      "multiscale", "neighbors", "of", "out", "overwrite", "pair-lines", "part", "pca", "perplexity",
+      "plans", "precision", "schedule", "seed", "size", "skip-bad", "start", "threads", "thumbnail",
+      "title", "version"};
   EXPECT_EQ(test::options_in_help(outcome({"tsne", "--help"}).out), tested);
 }
 
@@ -325,6 +339,8 @@ TEST_F(Tsne, BadInputIsOneLineAndNothingWritten) {
   refused({"--input", blobs, "--perplexity", "100"}, "perplexity 100 needs at least");
   refused({"--input", blobs, "--neighbors", "40"}, "--neighbors: want 1 to 29");
   refused({"--input", blobs, "--color", "mood"}, "--color");
+  refused({"--input", blobs, "--late-exaggeration", "0.5"}, "--late-exaggeration");
+  refused({"--input", blobs, "--schedule", "slow"}, "--schedule");
   refused({"--logits", path("tuned3"), "--labels", labels}, "--labels: names the rows of --input");
   refused({"--classifier", path("tuned3/classifier.safetensors")}, "--classifier: needs --data");
   refused({"--encoder", path("pretrained/encoder.safetensors")}, "--encoder: needs --data");

@@ -341,7 +341,7 @@ struct PerplexityChoice {
   std::vector<double> criterion;  ///< 2 KL + ln(n) perplexity / n, one a result
 };
 
-/// KL always falls as the perplexity grows; the second term, as a Bayesian information criterion
+/// KL falls, as a rule, as the perplexity grows; the second term, as a Bayesian information criterion
 /// would, charges for it. A guide for the eye, not a test: report all values.
 /// @throws ValueError  no results.
 /// Source  Cao and Wang 2017, "Automatic selection of t-SNE perplexity", arXiv:1708.03229.

@@ -36,6 +36,7 @@ struct EmbeddingMapOptions {
   /// is drawn as scatter.svg.
   /// Empty: those of 5, 10, 30, 50 and 100 that the number of points allows.
   std::vector<double> perplexities;
+  bool multiscale = false;  ///< one map over all perplexities at once instead of one map each
   embedding::TsneOptions tsne;
   report::MapColour colour = report::MapColour::automatic;
   bool pair_lines = false;  ///< joins the two images of a plant
@@ -85,6 +86,14 @@ inline std::string general(double value) {
   return text;
 }
 
+/// "10", or "10, 50" of a map over several.
+inline std::string perplexity_text(const embedding::TsneOptions& o, double perplexity) {
+  if (o.multiscale.empty()) return general(perplexity);
+  std::string text;
+  for (const double p : o.multiscale) text += (text.empty() ? "" : ", ") + general(p);
+  return text;
+}
+
 inline index_t neighbors_for_measures(index_t wish, index_t n) {
   const index_t most = (n - 1) / 2;
   require<ValueError>(wish >= 0 && wish <= most, "--neighbors: want 1 to ", most, " for ", n,
@@ -124,6 +133,7 @@ inline nlohmann::ordered_json map_measures(const embedding::TsneResult& r, const
             {"iterations", r.iterations},
             {"stopped", embedding::name(r.reason)}, {"affinity_neighbors", r.neighbors},
             {"trustworthiness", trustworthiness}};
+  if (r.neighbor_recall < 1) json["neighbor_recall"] = r.neighbor_recall;
   if (!std::isnan(f.knn_accuracy)) {
     json["knn_accuracy"] = f.knn_accuracy;
     if (f.misplaced.known()) {
@@ -140,17 +150,22 @@ inline nlohmann::ordered_json map_settings(const EmbeddingMapOptions& o, const M
                                            index_t pca_dims) {
   const auto& t = o.tsne;
   const auto plan = embedding::detail::plan(t, table.rows());
-  return {{"points", table.rows()},
-          {"dimensions", table.C},
-          {"pca_dims", pca_dims},
-          {"metric", t.metric == embedding::Metric::cosine ? "cosine" : "euclidean"},
-          {"start", t.start == embedding::Start::random ? "random"
-                    : t.start == embedding::Start::pca  ? "pca"
-                                                        : "given"},
-          {"seed", t.seed},
-          {"iterations", plan.total},
-          {"early_iterations", plan.early},
-          {"early_exaggeration", plan.early_step.exaggeration}};
+  nlohmann::ordered_json json = {
+      {"points", table.rows()},
+      {"dimensions", table.C},
+      {"pca_dims", pca_dims},
+      {"metric", t.metric == embedding::Metric::cosine ? "cosine" : "euclidean"},
+      {"start", t.start == embedding::Start::random ? "random"
+                : t.start == embedding::Start::pca  ? "pca"
+                                                    : "given"},
+      {"seed", t.seed},
+      {"iterations", plan.total},
+      {"early_iterations", plan.early},
+      {"early_exaggeration", plan.early_step.exaggeration},
+      {"late_exaggeration", t.late_exaggeration},
+      {"schedule", t.schedule == embedding::Schedule::classic ? "classic" : "auto"}};
+  if (!t.multiscale.empty()) json["multiscale"] = t.multiscale;
+  return json;
 }
 
 /// Where and with what maps are made, as tsne.json has it: figures of another machine, of other
@@ -298,8 +313,14 @@ inline EmbeddingMap draw_embedding_map(const MapTable& table, const Thumbnails* 
   Json seconds = Json::object();
 
   // One search for neighbours, for the largest perplexity; then a map each.
+  const double largest =
+      *std::max_element(options.perplexities.begin(), options.perplexities.end());
+  if (options.multiscale) {
+    options.tsne.multiscale = std::move(options.perplexities);
+    options.perplexities = {largest};
+  }
   embedding::TsneOptions tsne = options.tsne;
-  tsne.perplexity = *std::max_element(options.perplexities.begin(), options.perplexities.end());
+  tsne.perplexity = largest;
   const auto input = embedding::prepare_tsne(x, tsne);
   seconds["neighbours"] = watch.lap();
   std::vector<embedding::TsneResult> results;
@@ -344,7 +365,7 @@ inline EmbeddingMap draw_embedding_map(const MapTable& table, const Thumbnails* 
     maps.push_back(detail::map_measures(r, found, trust, took[s]));
     maps.back()["criterion"] = choice.criterion[s];
     const std::string kl = "KL " + report::fixed(r.kl, 3);
-    names.push_back(detail::general(r.perplexity));
+    names.push_back(detail::perplexity_text(tsne, r.perplexity));
     const std::string star = s == choice.best && results.size() > 1 ? ", chosen" : "";
     panels.panels.push_back({"perplexity " + names.back(), kl + star, points.xy, {}});
     page.views.push_back({"perplexity " + names.back(), kl + star, points.xy, {}, {}});
@@ -354,7 +375,7 @@ inline EmbeddingMap draw_embedding_map(const MapTable& table, const Thumbnails* 
   seconds["measures"] = watch.lap();
 
   map.scatter_svg = report::scatter_plot_svg(
-      {.title = options.title + ", perplexity " + detail::general(best.perplexity),
+      {.title = options.title + ", perplexity " + names[choice.best],
        .points = points, .colour = options.colour, .pair_lines = options.pair_lines});
   io::write_file(out / "scatter.svg", map.scatter_svg);
   if (results.size() > 1) {
@@ -371,7 +392,7 @@ inline EmbeddingMap draw_embedding_map(const MapTable& table, const Thumbnails* 
   if (options.animate) {
     report::MapPage film = detail::map_page(options, points, thumbnails);
     film.lead = "How t-SNE arranged " + std::to_string(n) + " points, perplexity " +
-                detail::general(best.perplexity) + ". The camera follows the map as it grows.";
+                names[choice.best] + ". The camera follows the map as it grows.";
     film.views = {page.views[choice.best]};
     film.views[0].note.clear();
     film.frames = std::move(films[choice.best]);
