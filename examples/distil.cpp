@@ -29,7 +29,6 @@ void run(const CLI::App& app, Options& o) {
   saved.model.head.set_dropout(options.finetune.dropout);
   const auto input =
       train::input_of_model(o.input, saved.architecture.channels, o.classifier);
-  programs::check_input(input, device);
   const auto data = programs::load_data(o.common, o.finetuning.store_size(), input);
   require<ValueError>(data.dataset.classes == saved.classes, o.classifier,
                       ": was trained on other classes than those of ", o.common.data);

@@ -66,7 +66,6 @@ optim::LrFinder test_classifier(Options& o, Device device) {
   auto options = programs::make_finetune_options(finetuning, o.common, device);
   options.architecture = o.encoder.architecture();
   const auto input = train::input_of_channels(options.architecture.channels, o.encoder.encoder);
-  programs::check_input(input, device);
   const auto data = programs::load_data(o.common, finetuning.size, input);
   const auto rows = train::split_labels(data, finetuning.labels_per_class, finetuning.valid,
                                         o.common.seed);
@@ -104,7 +103,6 @@ optim::LrFinder test_swav(Options& o, Device device) {
   }
   data::check_crop_sizes(pretrain.crops, size, size);
   const auto input = train::input_of_channels(pretrain.architecture.channels, o.encoder.encoder);
-  programs::check_input(input, device);
   const auto data = programs::load_data(o.common, size, input);
   data::Dataset images = data.dataset;
   if (o.images == "train") images = data::subset(data.dataset, data.train());

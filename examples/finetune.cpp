@@ -22,7 +22,6 @@ void run(const CLI::App& app, Options& o) {
   auto options = programs::make_finetune_options(o.finetuning, o.common, device);
   options.architecture = o.encoder.architecture();
   const auto input = train::input_of_channels(options.architecture.channels, o.encoder.encoder);
-  programs::check_input(input, device);
   const auto data = programs::load_data(o.common, o.finetuning.store_size(), input);
   if (o.folds != 0) {
     return programs::run_folds(app, o.common, o.folds, o.finetuning.labels_per_class, options, data,

@@ -100,9 +100,8 @@ int apply_sizes(Options& o) {
 }
 
 /// @throws ValueError  stacked images do not go with another option.
-void check_stacked(const Options& o, train::Input input, Device device) {
+void check_stacked(const Options& o, train::Input input) {
   if (input == train::Input::images) return;
-  programs::check_input(input, device);
   require<ValueError>(o.crops.pairs != "on", "--pairs on: with --input stacked a pair is one image; "
                       "leave one of them out");
   require<ValueError>(!o.reference_quirks, "--reference-quirks: takes a plant's RGB image alone; "
@@ -140,7 +139,7 @@ void run(const CLI::App& app, Options& o) {
                       "): ask for smaller crops, or store larger images");
   pretrain.architecture.pooling = models::pooling_named(o.pool);
   const auto input = train::input_named(o.input);
-  check_stacked(o, input, device);
+  check_stacked(o, input);
   const auto data = programs::load_data(o.common, o.size, input);
   data::Dataset images = data.dataset;
   if (o.images == "train") images = data::subset(data.dataset, data.train());

@@ -89,13 +89,6 @@ inline void add_pool_option(CLI::App& app, std::string& pool, const std::string&
       ->check(CLI::IsMember(names));
 }
 
-/// @throws ValueError  a device cannot train with it.
-inline void check_input(train::Input input, Device device) {
-  require<ValueError>(input == train::Input::images || device.is_cpu(),
-                      "--input stacked: a GPU makes inputs of three channels only; train with "
-                      "--device cpu");
-}
-
 /// Reads and decodes the data set in --data with a progress line, and says what it holds.
 inline train::StudyData load_data(const CommonOptions& common, int store_size,
                                   train::Input input = train::Input::images) {

@@ -148,6 +148,23 @@ TEST_F(DevicePrograms, PretrainAndFinetuneFollowTheHost) {
   EXPECT_NE(bytes("cuda/encoder.safetensors"), bytes("cpu/encoder.safetensors"));  // not the same code
 }
 
+// A pair as one image of four channels, which what begins with its encoder picks up.
+TEST_F(DevicePrograms, StackedPairsFollowTheHost) {
+  const Arguments encoder{"--encoder", path("four_cpu/encoder.safetensors")};
+  for (const std::string device : {"cpu", "cuda"}) {
+    const Arguments here{"--device", device};
+    run(pretrain("four_" + device, with({"--input", "stacked"}, here)));
+    run(finetune("tuned_" + device, with(encoder, here)));
+    run(with(with(with(training("find_lr", "rates_" + device), encoder),
+                  {"--size", "16", "--steps", "4", "--start", "1e-4", "--end", "1e-3"}),
+             here));
+  }
+  EXPECT_LT(difference("four_cuda/log.csv", "four_cpu/log.csv", "loss"), 1e-4);
+  EXPECT_LT(difference("tuned_cuda/log.csv", "tuned_cpu/log.csv", "loss"), 1e-4);
+  EXPECT_LT(difference("rates_cuda/lr.csv", "rates_cpu/lr.csv", "loss"), 1e-4);
+  EXPECT_GT(difference("four_cuda/log.csv", "cuda/log.csv", "loss"), 1e-3);
+}
+
 TEST_F(DevicePrograms, AGraphIsTheSameRun) {
   run(pretrain("no_graph", {"--graph", "off"}));
   EXPECT_EQ(bytes("no_graph/encoder.safetensors"), bytes("cuda/encoder.safetensors"));
