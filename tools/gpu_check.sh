@@ -213,6 +213,19 @@ PYTHON
     "$build/bin/tsne_bench" "$work/bench/points.npy" --device cuda --repulsion $repulsion \
       --threads "$(nproc)" | tee "$work/bench/tsne_$repulsion.line" || status=1
   done
+  # The maps are as good as the host's: KL within half a percent, as far apart as two seeds' may be.
+  echo "== tsne_bench on the host"
+  "$build/bin/tsne_bench" "$work/bench/points.npy" --repulsion fft --threads "$(nproc)" |
+    tee "$work/bench/host_tsne.line" || status=1
+  python3 - "$work/bench" <<'PYTHON' || status=1
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+host = json.loads((folder / "host_tsne.line").read_text())
+for path in sorted(folder.glob("tsne_*.line")):
+    row = json.loads(path.read_text())
+    if "skipped" not in row and abs(row["kl"] - host["kl"]) > 0.005 * host["kl"]:
+        sys.exit(f"{path.stem}: KL {row['kl']} is not the host's {host['kl']}")
+PYTHON
   return $status
 }
 part_peers() {

@@ -50,9 +50,11 @@ elif name == "ops_bench":
 elif name == "tsne_bench":
     points = pathlib.Path(arguments[0]).read_bytes()
     assert points[:6] == b"\x93NUMPY" and len(points) % 64 == 10000 * 50 * 4 % 64, len(points)
-    if given["--repulsion"] == os.environ.get("SKIPS"):
+    on_host = "--device" not in arguments
+    if given["--repulsion"] == os.environ.get("SKIPS") and not on_host:
         sys.exit(print(json.dumps({"skipped": "no CUDA device"})))
-    print(json.dumps({"n": 10000, "d": 50, "repulsion": given["--repulsion"], "wall": 1.5, "kl": 2.1,
+    print(json.dumps({"n": 10000, "d": 50, "repulsion": given["--repulsion"], "wall": 1.5,
+                      "kl": float(os.environ.get("HOST_KL", "2.1")) if on_host else 2.1,
                       "trustworthiness": 0.9}))
 '''
 CTEST = r'''
@@ -163,6 +165,13 @@ class GpuCheck(ToolTest):
         rows = {row["name"]: row for row in self.parts()["bench"]["results"]}
         self.assertEqual(rows["tsne/cuda/fft"], {"name": "tsne/cuda/fft", "error": "no CUDA device"})
         self.assertEqual(rows["tsne/cuda/exact/N:10000/D:50"]["time"], 1.5)
+
+    def test_a_map_worse_than_the_hosts_fails(self):
+        self.check("build")
+        self.check("bench", HOST_KL="2.08")
+        bench = self.parts()["bench"]
+        self.assertIn("tsne_exact: KL 2.1 is not the host's 2.08", bench["log_end"])
+        self.assertNotEqual(bench["status"], 0)
 
     def test_a_part_is_stopped_at_its_limit(self):
         self.check("build")
