@@ -148,21 +148,15 @@ TEST_F(DevicePrograms, PretrainAndFinetuneFollowTheHost) {
   EXPECT_NE(bytes("cuda/encoder.safetensors"), bytes("cpu/encoder.safetensors"));  // not the same code
 }
 
-// A pair as one image of four channels, which what begins with its encoder picks up.
+// A pair as one image of four channels, which finetune takes from the encoder.
 TEST_F(DevicePrograms, StackedPairsFollowTheHost) {
-  const Arguments encoder{"--encoder", path("four_cpu/encoder.safetensors")};
   for (const std::string device : {"cpu", "cuda"}) {
-    const Arguments here{"--device", device};
-    run(pretrain("four_" + device, with({"--input", "stacked"}, here)));
-    run(finetune("tuned_" + device, with(encoder, here)));
-    run(with(with(with(training("find_lr", "rates_" + device), encoder),
-                  {"--size", "16", "--steps", "4", "--start", "1e-4", "--end", "1e-3"}),
-             here));
+    run(pretrain("four_" + device, {"--input", "stacked", "--device", device}));
+    run(finetune("tuned_" + device,
+                 {"--encoder", path("four_cpu/encoder.safetensors"), "--device", device}));
   }
   EXPECT_LT(difference("four_cuda/log.csv", "four_cpu/log.csv", "loss"), 1e-4);
   EXPECT_LT(difference("tuned_cuda/log.csv", "tuned_cpu/log.csv", "loss"), 1e-4);
-  EXPECT_LT(difference("rates_cuda/lr.csv", "rates_cpu/lr.csv", "loss"), 1e-4);
-  EXPECT_GT(difference("four_cuda/log.csv", "cuda/log.csv", "loss"), 1e-3);
 }
 
 TEST_F(DevicePrograms, AGraphIsTheSameRun) {
